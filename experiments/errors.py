@@ -1,0 +1,85 @@
+"""What a user did that cannot be done, in one sentence, and the exit statuses of `dabfusion`.
+
+Errors of the user's making have their own types (`SettingsError` here, `DataError` in
+`datamodules.errors`, `CheckpointError` in `lightning_modules.errors`); their message is the
+sentence. What the operating system refuses (no such file, no permission, no space) is put into one
+by `explain`. Everything else is a fault of ours and keeps its traceback, in the log.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+DONE = 0
+FAULT = 1
+USER_ERROR = 2
+INTERRUPTED = 130
+
+#: Modules and names of errors whose message is already a sentence for the user. Looked up among the
+#: modules that are loaded: an error cannot have come from a module that is not.
+_SENTENCES = (
+    ("experiments.errors", "SettingsError"),
+    ("datamodules.errors", "DataError"),
+    ("lightning_modules.errors", "CheckpointError"),
+)
+
+_DISK = {
+    errno.ENOSPC: "there is no space left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "the symbolic links go round in a circle",
+    errno.EMFILE: "too many files are open",
+}
+
+
+class SettingsError(ValueError):
+    """A setting, a command line or a run folder that cannot be used, in one sentence."""
+
+
+def explain(error: BaseException) -> str | None:
+    """The sentence for an error of the user's making, or None for a fault of ours.
+
+    Args:
+        error: What was raised.
+    """
+    for module_name, class_name in _SENTENCES:
+        kind = getattr(sys.modules.get(module_name), class_name, None)
+        if kind is not None and isinstance(error, kind):
+            return one_sentence(str(error))
+    if isinstance(error, OSError):
+        return _explain_os_error(error)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return (
+            "The GPU has no memory left for this batch; lower the stage's batch size, "
+            "or set run.precision=bf16-mixed."
+        )
+    return None
+
+
+def one_sentence(text: str) -> str:
+    """Line breaks and runs of blanks folded, and a full stop at the end."""
+    folded = " ".join(text.split())
+    return folded if folded.endswith((".", "?", "!")) else folded + "."
+
+
+def _explain_os_error(error: OSError) -> str | None:
+    name = error.filename2 or error.filename
+    if isinstance(name, bytes):
+        name = name.decode(errors="replace")
+    # A wrapped library message (libsndfile, FFmpeg) may carry no file name: its text then has it.
+    place = f'"{name}"' if name else None
+    if isinstance(error, FileNotFoundError):
+        return f"There is no file or folder {place}." if place else one_sentence(str(error))
+    if isinstance(error, PermissionError):
+        return f"You have no permission to use {place or 'a file'}; check its owner and mode."
+    if isinstance(error, IsADirectoryError):
+        return f"{place or 'The path'} is a folder where a file was expected."
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return f"{place or 'The path'} is a file where a folder was expected."
+    if error.errno in _DISK:
+        where = f" at {place}" if place else ""
+        return f"The file could not be written{where}: {_DISK[error.errno]}."
+    return None
