@@ -1,0 +1,241 @@
+"""The latent-flow auto-encoder of stage 1: encode, find flow, warp, decode; T frames at once.
+
+Source: LFDM (Ni et al., CVPR 2023) over the motion model of MRAA (Siarohin et al., CVPR 2021).
+Shape letters: B clips, T frames, C channels, K regions, H W pixels, h w latent cells.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.networks.flow_predictor import FlowPredictor
+from lightning_modules.networks.generator import Generator
+from lightning_modules.networks.regions import BackgroundPredictor, RegionPredictor, Regions
+from lightning_modules.networks.warp import resize_grid, warp
+
+
+@dataclass(frozen=True)
+class AutoencoderOutput:
+    """Every intermediate of a forward pass over B clips of T driving frames."""
+
+    reference: Regions
+    """Regions of the B reference images."""
+    driving: Regions
+    """Regions of the B T driving frames, in clip order."""
+    background: Tensor
+    """(B T, 3, 3): driving to reference positions of the background."""
+    flow: Tensor
+    """(B, T, h, w, 2): absolute sampling grid, (x, y)."""
+    occlusion: Tensor
+    """(B, T, 1, h, w) in [0, 1]; 1 where the warped reference shows through."""
+    z: Tensor
+    """(B, C, h, w): the reference's latent map."""
+    deformed: Tensor
+    """(B, T, 3, H, W): the reference image itself, warped."""
+    prediction: Tensor
+    """(B, T, 3, H, W) in [0, 1]."""
+    raw: Tensor
+    """(B, T, 3, H, W) in [0, 1]: the decoder's output before the reference was blended in."""
+
+    @property
+    def latent_flow(self) -> Tensor:
+        """(B, T, 3, h, w): grid x, grid y, occlusion."""
+        return torch.cat([self.flow.movedim(-1, 2), self.occlusion], dim=2)
+
+
+class LatentFlowAutoencoder(nn.Module):
+    """Region, background and flow predictors with an image encoder and decoder.
+
+    The defaults are the published sizes for 128 x 128 (66.0 M parameters). Images are float in
+    [0, 1]; their sides must be multiples of `size_multiple`.
+    """
+
+    def __init__(
+        self,
+        channels: int = 3,
+        regions: int = 10,
+        scale: int = 4,
+        region_width: int = 32,
+        region_blocks: int = 5,
+        region_cap: int = 1024,
+        region_padding: int = 0,
+        temperature: float = 0.1,
+        affine: str = "pca",
+        shared_affine_map: bool = True,
+        background: str = "affine",
+        background_width: int = 32,
+        background_blocks: int = 5,
+        background_cap: int = 1024,
+        flow_width: int = 64,
+        flow_blocks: int = 5,
+        flow_cap: int = 1024,
+        estimate_occlusion: bool = True,
+        deformed_source: bool = True,
+        covariance_heatmaps: bool = True,
+        region_variance: float = 0.01,
+        correct_sign: bool = True,
+        prior: float = 0.0,
+        prior_background: float = 0.0,
+        generator_width: int = 64,
+        generator_cap: int = 512,
+        downsamplings: int = 2,
+        residual_blocks: int = 6,
+        skips: bool = True,
+        kernel: int = 7,
+        stem: str = "gaussian",
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        values = locals()
+        names = inspect.signature(LatentFlowAutoencoder).parameters
+        self.config: dict[str, Any] = {name: values[name] for name in names}
+        self.region_predictor = RegionPredictor(
+            channels=channels,
+            regions=regions,
+            width=region_width,
+            blocks=region_blocks,
+            cap=region_cap,
+            scale=scale,
+            temperature=temperature,
+            padding=region_padding,
+            kernel=kernel,
+            affine=affine,
+            shared_affine_map=shared_affine_map,
+            stem=stem,
+            norm=norm,
+        )
+        self.background_predictor = BackgroundPredictor(
+            channels, background, background_width, background_blocks, background_cap, norm
+        )
+        self.flow_predictor = FlowPredictor(
+            channels=channels,
+            regions=regions,
+            width=flow_width,
+            blocks=flow_blocks,
+            cap=flow_cap,
+            scale=scale,
+            kernel=kernel,
+            estimate_occlusion=estimate_occlusion,
+            deformed_source=deformed_source,
+            covariance_heatmaps=covariance_heatmaps,
+            region_variance=region_variance,
+            correct_sign=correct_sign,
+            prior=prior,
+            prior_background=prior_background,
+            stem=stem,
+            norm=norm,
+        )
+        self.generator = Generator(
+            channels=channels,
+            width=generator_width,
+            cap=generator_cap,
+            downsamplings=downsamplings,
+            residual_blocks=residual_blocks,
+            skips=skips,
+            kernel=kernel,
+            stem=stem,
+            norm=norm,
+        )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> LatentFlowAutoencoder:
+        """A new instance of an architecture that `config` describes (unknown names raise)."""
+        unknown = sorted(set(config) - set(inspect.signature(cls).parameters))
+        if unknown:
+            raise ValueError(f"No setting of the auto-encoder is called {', '.join(unknown)}.")
+        return cls(**config)
+
+    @property
+    def size_multiple(self) -> int:
+        """Any multiple of this many pixels will do as a height or width of images."""
+        config = self.config
+        blocks = max(config["region_blocks"], config["flow_blocks"])
+        return math.lcm(2 ** config["downsamplings"], config["scale"] * 2**blocks)
+
+    @property
+    def channels_latent(self) -> int:
+        """Channels of z."""
+        return self.generator.channels_latent
+
+    def encode(self, image: Tensor) -> Tensor:
+        """z (B, C, h, w) of images (B, 3, H, W)."""
+        return self.generator.encode(image)[-1]
+
+    def flow(self, reference: Tensor, driving: Tensor) -> Tensor:
+        """Latent flow (B, T, 3, h, w) from `reference` (B, 3, H, W) to `driving` (B, T, 3, H, W).
+
+        Channels: sampling grid x and y in [-1, 1] (driving to reference), occlusion in [0, 1]. The
+        decoder does not run.
+        """
+        flow, occlusion = self._motion(reference, driving)[3:]
+        return torch.cat([flow.movedim(-1, 2), occlusion], dim=2)
+
+    def decode(self, reference: Tensor, latent_flow: Tensor) -> Tensor:
+        """Frames (B, T, 3, H, W) in [0, 1] from a reference image and any latent flow."""
+        maps = self.generator.encode(reference)
+        flow = latent_flow[:, :, :2].movedim(2, -1)
+        return self.generator.decode(reference, maps, flow, latent_flow[:, :, 2:])[0]
+
+    def forward(self, reference: Tensor, driving: Tensor) -> AutoencoderOutput:
+        """All intermediates for `reference` (B, 3, H, W) and `driving` (B, T, 3, H, W)."""
+        source, target, background, flow, occlusion = self._motion(reference, driving)
+        maps = self.generator.encode(reference)
+        prediction, raw = self.generator.decode(reference, maps, flow, occlusion)
+        deformed = warp(reference, resize_grid(flow, *reference.shape[-2:]))
+        return AutoencoderOutput(
+            reference=source,
+            driving=target,
+            background=background,
+            flow=flow,
+            occlusion=occlusion,
+            z=maps[-1],
+            deformed=deformed,
+            prediction=prediction,
+            raw=raw,
+        )
+
+    def _motion(
+        self, reference: Tensor, driving: Tensor
+    ) -> tuple[Regions, Regions, Tensor, Tensor, Tensor]:
+        self._check(reference, driving)
+        frames = driving.flatten(0, 1)
+        source = self.region_predictor(reference)
+        target = self.region_predictor(frames)
+        if self.background_predictor.kind == "zero":
+            pairs = frames
+        else:
+            pairs = torch.cat([reference.repeat_interleave(driving.shape[1], 0), frames], dim=1)
+        background = self.background_predictor(pairs)
+        flow, occlusion = self.flow_predictor(reference, source, target, background)
+        return source, target, background, flow, occlusion
+
+    def _fits(self, side: int) -> bool:
+        config = self.config
+        cells = -(-side // config["scale"])
+        whole = cells % 2 ** max(config["region_blocks"], config["flow_blocks"]) == 0
+        whole = whole and side % 2 ** config["downsamplings"] == 0
+        if config["stem"] == "unshuffle":
+            whole = whole and side % config["scale"] == 0
+        return whole and (
+            config["background"] == "zero" or side >= 2 ** config["background_blocks"]
+        )
+
+    def _check(self, reference: Tensor, driving: Tensor) -> None:
+        height, width = reference.shape[-2:]
+        if not (self._fits(height) and self._fits(width)):
+            raise ValueError(
+                f"Images are {height} x {width} pixels; this auto-encoder needs sides that are "
+                f"multiples of {self.size_multiple}: fit the images, or use fewer hourglass blocks."
+            )
+        if driving.dim() != 5 or driving.shape[0] != reference.shape[0]:
+            raise ValueError(
+                f"Driving frames have shape {tuple(driving.shape)}; expected (B, T, 3, H, W) with "
+                f"B = {reference.shape[0]} as in the reference."
+            )

@@ -1,0 +1,169 @@
+"""Convolution blocks of the latent-flow auto-encoder.
+
+Source: MRAA (Siarohin et al., CVPR 2021) and LFDM (Ni et al., CVPR 2023). Parameter names follow
+the checkpoints those works publish, so that their weights load without a table of names.
+
+Two norms are offered. `batch` is what the published weights were trained with and what exactness
+needs. `group` depends neither on the other items of a batch nor on the number of ranks, so small
+batches, several processes and evaluation all see the same function; the compact presets use it.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORMS = ("batch", "group")
+_GROUP_SIZE = 8  # channels a group; a width that 8 does not divide becomes one group
+
+
+def make_norm(kind: str, channels: int) -> nn.Module:
+    """An affine norm over `channels`: `batch` (momentum 0.1, eps 1e-5) or `group`."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.1)
+    if kind == "group":
+        groups = channels // _GROUP_SIZE if channels % _GROUP_SIZE == 0 else 1
+        return nn.GroupNorm(groups, channels, eps=1e-5)
+    raise ValueError(f"norm is {kind!r}; it must be one of {', '.join(NORMS)}.")
+
+
+class SameBlock(nn.Module):
+    """Convolution k x k, norm, ReLU at one resolution."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, norm: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2)
+        self.norm = make_norm(norm, channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)))
+
+
+class DownBlock(nn.Module):
+    """Convolution 3 x 3, norm, ReLU, then 2 x 2 average pooling."""
+
+    def __init__(self, channels_in: int, channels_out: int, norm: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.norm = make_norm(norm, channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.relu(self.norm(self.conv(x))), 2)
+
+
+class UpBlock(nn.Module):
+    """Nearest-neighbour doubling, convolution 3 x 3, norm, ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, norm: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.norm = make_norm(norm, channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))))
+
+
+class ResBlock(nn.Module):
+    """norm, ReLU, convolution, twice, plus the input."""
+
+    def __init__(self, channels: int, norm: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm1 = make_norm(norm, channels)
+        self.norm2 = make_norm(norm, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(F.relu(self.norm1(x)))
+        return x + self.conv2(F.relu(self.norm2(y)))
+
+
+def block_width(width: int, level: int, cap: int) -> int:
+    """Channels at a level of an hourglass: width * 2^level, at most `cap`."""
+    return min(cap, width * 2**level)
+
+
+class Encoder(nn.Module):
+    """Down blocks; returns the input and the map after each block, finest first."""
+
+    def __init__(self, channels_in: int, width: int, blocks: int, cap: int, norm: str) -> None:
+        super().__init__()
+        widths = [channels_in, *(block_width(width, level + 1, cap) for level in range(blocks))]
+        self.down_blocks = nn.ModuleList(DownBlock(a, b, norm) for a, b in pairwise(widths))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = [x]
+        for block in self.down_blocks:
+            maps.append(block(maps[-1]))
+        return maps
+
+
+class Decoder(nn.Module):
+    """Up blocks; behind each one's output comes the encoder's map of that size."""
+
+    def __init__(self, channels_in: int, width: int, blocks: int, cap: int, norm: str) -> None:
+        super().__init__()
+        up_blocks = []
+        for level in reversed(range(blocks)):
+            below = block_width(width, level + 1, cap)
+            joined = below if level == blocks - 1 else 2 * below
+            up_blocks.append(UpBlock(joined, block_width(width, level, cap), norm))
+        self.up_blocks = nn.ModuleList(up_blocks)
+        self.channels_out = block_width(width, 0, cap) + channels_in
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        x = maps[-1]
+        for block, skip in zip(self.up_blocks, reversed(maps[:-1]), strict=True):
+            x = torch.cat([block(x), skip], dim=1)
+        return x
+
+
+class Hourglass(nn.Module):
+    """Encoder and decoder with skips down to the raw input.
+
+    The output has `channels_out` = width + channels_in channels at the input's resolution. Sides
+    must be multiples of 2^blocks: an odd map could not meet its skip on the way up.
+    """
+
+    def __init__(self, channels_in: int, width: int, blocks: int, cap: int, norm: str) -> None:
+        super().__init__()
+        self.encoder = Encoder(channels_in, width, blocks, cap, norm)
+        self.decoder = Decoder(channels_in, width, blocks, cap, norm)
+        self.channels_out = self.decoder.channels_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x))
+
+
+class AntialiasedDownsample(nn.Module):
+    """Depth-wise Gaussian, then every `factor`-th pixel.
+
+    sigma = (factor - 1) / 2 and the kernel has 2 round(4 sigma) + 1 taps a side (13 x 13 for 4);
+    borders are padded with zeros. The kernel is the outer product of two normalised Gaussians; it
+    is a buffer named `weight`, as published checkpoints carry it.
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+        if factor > 1:
+            sigma = (factor - 1) / 2
+            radius = round(4 * sigma)
+            offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
+            line = torch.exp(-(offsets**2) / (2 * sigma**2))
+            kernel = torch.outer(line, line)
+            kernel = (kernel / kernel.sum()).expand(channels, 1, -1, -1)
+            self.register_buffer("weight", kernel.contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.factor == 1:
+            return x
+        weight = self.weight.to(x.dtype)
+        padding = weight.shape[-1] // 2
+        # A strided convolution computes only the pixels that are kept.
+        return F.conv2d(x, weight, stride=self.factor, padding=padding, groups=x.shape[1])

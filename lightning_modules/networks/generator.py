@@ -1,0 +1,95 @@
+"""Image encoder and decoder around a warp in latent space.
+
+Source: LFDM (Ni et al., CVPR 2023), section 3.1; MRAA (Siarohin et al., CVPR 2021), section 3.5.
+Shape letters: B clips, T frames, C channels, H W pixels, h w latent cells.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_modules.networks.blocks import (
+    DownBlock,
+    ResBlock,
+    SameBlock,
+    UpBlock,
+    block_width,
+)
+from lightning_modules.networks.warp import resize_grid, resize_map, warp
+
+
+class Generator(nn.Module):
+    """Encodes a reference image, warps its maps and decodes the driving frames.
+
+    With `stem="unshuffle"` the first halving of the resolution is a rearrangement of pixels and the
+    last doubling its inverse, so no convolution runs at full resolution.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        cap: int,
+        downsamplings: int,
+        residual_blocks: int,
+        skips: bool,
+        kernel: int,
+        stem: str,
+        norm: str,
+    ) -> None:
+        super().__init__()
+        self.skips = skips
+        self.unshuffle = stem == "unshuffle"
+        pixels = channels * 4 if self.unshuffle else channels
+        levels = downsamplings - 1 if self.unshuffle else downsamplings
+        widths = [block_width(width, level, cap) for level in range(levels + 1)]
+        self.channels_latent = widths[-1]
+        self.first = SameBlock(pixels, widths[0], kernel, norm)
+        pairs = list(pairwise(widths))
+        self.down_blocks = nn.ModuleList(DownBlock(a, b, norm) for a, b in pairs)
+        self.bottleneck = nn.Sequential()
+        for i in range(residual_blocks):
+            self.bottleneck.add_module(f"r{i}", ResBlock(widths[-1], norm))
+        self.up_blocks = nn.ModuleList(UpBlock(b, a, norm) for a, b in reversed(pairs))
+        self.final = nn.Conv2d(widths[0], pixels, kernel, padding=kernel // 2)
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The maps of an image (B, C, H, W), finest first; the last one is z, (B, C, h, w)."""
+        pixels = F.pixel_unshuffle(image, 2) if self.unshuffle else image
+        maps = [self.first(pixels)]
+        for block in self.down_blocks:
+            maps.append(block(maps[-1]))
+        return maps
+
+    def decode(
+        self, source: Tensor, maps: list[Tensor], flow: Tensor, occlusion: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Frames (B, T, C, H, W) in [0, 1], and the same before the source was blended in.
+
+        `source` (B, C, H, W) and its `maps`; `flow` (B, T, h, w, 2) and `occlusion` (B, T, 1, h, w)
+        may come from anywhere. With an empty T axis nothing is computed.
+        """
+        times = flow.shape[1]
+
+        def apply(skip: Tensor, previous: Tensor | None) -> Tensor:
+            size = (skip.shape[-2], skip.shape[-1])
+            moved = warp(skip, resize_grid(flow, *size)).flatten(0, 1)
+            share = resize_map(occlusion, *size).flatten(0, 1).to(moved.dtype)
+            if previous is None:
+                return moved * share
+            return torch.lerp(previous.to(moved.dtype), moved, share)
+
+        x = self.bottleneck(apply(maps[-1], None))
+        for block, skip in zip(self.up_blocks, reversed(maps[1:]), strict=True):
+            x = block(apply(skip, x) if self.skips else x)
+        if self.skips:
+            x = apply(maps[0], x)
+        x = self.final(x)
+        raw = torch.sigmoid(F.pixel_shuffle(x, 2) if self.unshuffle else x)
+        out = apply(source, raw) if self.skips else raw
+        shape = (-1, times)
+        return out.unflatten(0, shape), raw.unflatten(0, shape)
