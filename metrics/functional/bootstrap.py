@@ -1,0 +1,76 @@
+"""Intervals for means over clips that share music.
+
+Clips of the same piece are not independent: their music beats, and often their choreographies,
+are the same. Resampling pieces instead of clips keeps the interval honest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+    clips: int
+    clusters: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def cluster_bootstrap(
+    values: ArrayLike,
+    clusters: Sequence[str] | None = None,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Mean of per-clip values with a percentile interval from resampled clusters.
+
+    Args:
+        values: one number a clip; NaN entries are left out.
+        clusters: the cluster of each clip, usually its music id; None makes every clip its own.
+        level: share of the draws inside the interval.
+        draws: number of bootstrap draws.
+        seed: seed of the draws: the same values give the same interval.
+
+    Returns:
+        The mean and its interval; NaN where there is no value, and an interval of NaN where
+        there is only one cluster, about whose spread nothing is known.
+
+    Raises:
+        ValueError: `clusters` has another length than `values`.
+    """
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    names = np.asarray(
+        [str(i) for i in range(len(numbers))] if clusters is None else [str(c) for c in clusters],
+        dtype=object,
+    )
+    if len(names) != len(numbers):
+        raise ValueError(
+            f"{len(numbers)} values came with {len(names)} cluster names; expected one a value."
+        )
+    keep = ~np.isnan(numbers)
+    numbers, names = numbers[keep], names[keep]
+    if len(numbers) == 0:
+        return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
+    found, place = np.unique(names.astype(str), return_inverse=True)
+    sums = np.bincount(place, weights=numbers)
+    counts = np.bincount(place).astype(np.float64)
+    mean = float(numbers.mean())
+    if len(found) == 1:
+        return Interval(mean, float("nan"), float("nan"), len(numbers), 1)
+    drawn = np.random.default_rng(seed).integers(0, len(found), (draws, len(found)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, float(low), float(high), len(numbers), len(found))

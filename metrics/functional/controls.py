@@ -1,0 +1,100 @@
+"""Controls: the same score with music that the dancer did not dance to.
+
+A score only means something beside what it is for the wrong music. Two kinds of wrong music:
+the clip's own beats moved by parts of a beat, and the beats of other clips.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metrics.functional.alignment import SIGMA_S, AlignmentScores, Direction, align
+from metrics.functional.beats import as_batch
+from metrics.functional.phase import shift_beats
+
+#: Number of parts of a beat by which the music is moved.
+CONTROL_SHIFTS = 16
+
+
+def control_fractions(count: int = CONTROL_SHIFTS) -> Tensor:
+    """(k + 1/2) / count of a beat, k = 0 ... count - 1: evenly spread, the true place left out."""
+    return (torch.arange(count, dtype=torch.float64) + 0.5) / count
+
+
+def align_shifted(
+    motion: Tensor,
+    music: Tensor,
+    window: Tensor,
+    fractions: Tensor | None = None,
+    sigma: float = SIGMA_S,
+    direction: Direction = "motion_to_music",
+) -> Tensor:
+    """Corrected scores with the music moved by parts of a beat.
+
+    Args:
+        motion: (B, M) motion beats in seconds, NaN-padded.
+        music: (B, N) music beats in seconds, NaN-padded; beats outside the window help, since
+            they can be moved into it.
+        window: (2,) or (B, 2) seconds.
+        fractions: (K,) parts of a beat; `control_fractions()` by default.
+        sigma: standard deviation of the kernel in seconds.
+        direction: as in `align`.
+
+    Returns:
+        (B, K).
+    """
+    motion, music = as_batch(motion), as_batch(music)
+    parts = control_fractions() if fractions is None else fractions
+    moved = shift_beats(music, parts.to(music))
+    clips, count, _ = moved.shape
+    window = window.to(music).expand(clips, 2)
+    scores = align(
+        motion.repeat_interleave(count, 0),
+        moved.flatten(0, 1),
+        window.repeat_interleave(count, 0),
+        sigma,
+        direction,
+    )
+    return scores.corrected.reshape(clips, count)
+
+
+def align_across(
+    motion: Tensor,
+    music: Tensor,
+    window: Tensor,
+    sigma: float = SIGMA_S,
+    direction: Direction = "motion_to_music",
+) -> AlignmentScores:
+    """Scores of every clip's motion with every clip's music.
+
+    Args:
+        motion: (B, M) motion beats in seconds, NaN-padded.
+        music: (C, N) music beats in seconds, NaN-padded.
+        window: (2,) or (B, 2) seconds, belonging to the motion.
+        sigma: standard deviation of the kernel in seconds.
+        direction: as in `align`.
+
+    Returns:
+        `AlignmentScores` whose fields have shape (B, C).
+    """
+    motion, music = as_batch(motion), as_batch(music)
+    clips, pieces = len(motion), len(music)
+    window = window.to(music).expand(clips, 2)
+    flat = align(
+        motion.repeat_interleave(pieces, 0),
+        music.repeat(clips, 1),
+        window.repeat_interleave(pieces, 0),
+        sigma,
+        direction,
+    )
+    return AlignmentScores(
+        **{name: value.reshape(clips, pieces) for name, value in vars(flat).items()}
+    )
+
+
+def other_music(music_ids: list[str]) -> Tensor:
+    """(B, B) bool: True where the column's piece of music is not the row's."""
+    codes = {name: code for code, name in enumerate(dict.fromkeys(music_ids))}
+    own = torch.tensor([codes[name] for name in music_ids])
+    return own[:, None] != own[None, :]

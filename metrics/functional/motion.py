@@ -1,0 +1,234 @@
+"""How fast a dancer moves from each frame to the next, from flow, latent flow or key points.
+
+Whatever the source, the result is a `MotionSignal` in pixels a second, so that one gate and one
+definition of a motion beat serve all of them.
+
+Shape letters: B clips, T frames, S = T - 1 steps, H W pixels, h w latent cells, J key points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metrics.functional.beats import GATE_PX_S
+
+#: Frame size, in pixels along the longer side, in which the gate's thresholds are stated.
+GATE_SIZE = 128
+#: A pixel belongs to the moving region if its largest speed exceeds this many pixels a second
+#: and this share of the clip's largest speed.
+REGION_PX_S = 2.5
+REGION_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class MotionSignal:
+    """Speed of each step of each clip."""
+
+    speed: Tensor
+    """(B, S) pixels a second, NaN behind each clip's end."""
+    activity: Tensor
+    """(B,) mean speed of the moving region over the clip, pixels a second; 0 if nothing moves."""
+    size: int
+    """Longer side of the frames in pixels."""
+
+    @property
+    def frames(self) -> Tensor:
+        """(B,) number of frames of each clip; at least 1."""
+        return (~self.speed.isnan()).sum(-1) + 1
+
+    @property
+    def moving(self) -> Tensor:
+        """(B,) bool: the moving region is faster than 2 px/s in frames of 128 pixels."""
+        return self.activity >= GATE_PX_S * self.size / GATE_SIZE
+
+    @classmethod
+    def join(cls, signals: list[MotionSignal]) -> MotionSignal:
+        """One batch from several; shorter clips are padded with NaN.
+
+        Raises:
+            ValueError: the signals come from frames of different sizes.
+        """
+        sizes = {signal.size for signal in signals}
+        if len(sizes) != 1:
+            raise ValueError(
+                f"Motion signals of frame sizes {sorted(sizes)} cannot share a batch; resize the "
+                "frames to one size first."
+            )
+        steps = max(signal.speed.shape[-1] for signal in signals)
+        speed = [
+            torch.nn.functional.pad(s.speed, (0, steps - s.speed.shape[-1]), value=torch.nan)
+            for s in signals
+        ]
+        activity = torch.cat([signal.activity for signal in signals])
+        return cls(torch.cat(speed), activity, sizes.pop())
+
+
+def displacement_lengths(displacement: Tensor, remove_camera: bool = True) -> Tensor:
+    """Length of each displacement once the camera's motion is taken out.
+
+    The camera's motion of a step is the spatial median of its displacements: right as long as the
+    background fills more than half of the frame. The lower of two middle values is taken.
+
+    Args:
+        displacement: (..., 2, H, W).
+        remove_camera: subtract the spatial median of each component.
+
+    Returns:
+        (..., H, W).
+    """
+    if remove_camera and displacement.numel():
+        camera = displacement.flatten(-2).median(-1).values
+        displacement = displacement - camera[..., None, None]
+    across, down = displacement.unbind(-3)
+    return torch.hypot(across, down)
+
+
+def motion_from_lengths(
+    lengths: Tensor, fps: float, size: int, frames: Tensor | None = None
+) -> MotionSignal:
+    """Mean length of each step and the activity of the moving region.
+
+    Args:
+        lengths: (B, S, P) pixels moved in each step by each of P places; NaN where a place was
+            not seen.
+        fps: frames a second.
+        size: longer side of the frames in pixels.
+        frames: (B,) valid frames of each clip; None means all S + 1.
+    """
+    speed = lengths * fps
+    clips, steps = lengths.shape[:2]
+    step = torch.arange(steps, device=lengths.device)
+    if frames is None:
+        valid = torch.ones(clips, steps, dtype=torch.bool, device=lengths.device)
+    else:
+        valid = step < frames.to(lengths.device)[:, None] - 1
+    seen = valid[..., None] & ~speed.isnan()
+    known = torch.where(seen, speed, 0.0)
+    mean = known.sum(-1) / seen.sum(-1).clamp(min=1)
+    mean = torch.where(seen.any(-1), mean, torch.nan)
+    signal = torch.where(valid, _fill_gaps(mean, valid), torch.nan)
+    if steps == 0:
+        return MotionSignal(signal, torch.zeros_like(signal.sum(-1)), size)
+    largest = known.amax(1)
+    least = (REGION_SHARE * largest.amax(-1, keepdim=True)).clamp(
+        min=REGION_PX_S * size / GATE_SIZE
+    )
+    region = (largest > least)[:, None] & seen
+    activity = torch.where(region, known, 0.0).sum((1, 2)) / region.sum((1, 2)).clamp(min=1)
+    return MotionSignal(signal, activity, size)
+
+
+def motion_from_flow(
+    flow: Tensor,
+    fps: float,
+    *,
+    frames: Tensor | None = None,
+    size: int | None = None,
+    remove_camera: bool = True,
+) -> MotionSignal:
+    """Motion signal of optical flow between consecutive frames.
+
+    Args:
+        flow: (B, S, 2, H, W) pixels from frame k to frame k + 1.
+        fps: frames a second.
+        frames: (B,) valid frames of each clip; None means all S + 1.
+        size: longer side of the frames the pixels belong to; that of `flow` by default.
+        remove_camera: subtract each step's spatial median.
+    """
+    size = max(flow.shape[-2:]) if size is None else size
+    lengths = displacement_lengths(flow, remove_camera).flatten(-2)
+    return motion_from_lengths(lengths, fps, size, frames)
+
+
+def motion_from_latent_flow(
+    latent_flow: Tensor,
+    fps: float,
+    size: int | tuple[int, int] = GATE_SIZE,
+    *,
+    frames: Tensor | None = None,
+    remove_camera: bool = True,
+) -> MotionSignal:
+    """Motion signal of the model's own latent flow: no pixels needed.
+
+    The sampling grid says for each place where it comes from in the reference image; its change
+    from one frame to the next is the motion of what is seen there, with the sign turned.
+
+    Args:
+        latent_flow: (B, T, C, h, w), C = 2 or 3: absolute sampling grid (x, y), -1 and 1 on the
+            centres of the outer pixels, and an occlusion map, which is not used.
+        fps: frames a second.
+        size: frame size in pixels: one side of a square, or (height, width).
+        frames: (B,) valid frames of each clip; None means all T.
+        remove_camera: subtract each step's spatial median.
+
+    Raises:
+        ValueError: `latent_flow` has another shape.
+    """
+    if latent_flow.ndim != 5 or latent_flow.shape[2] not in (2, 3):
+        raise ValueError(
+            f"Latent flow has shape {tuple(latent_flow.shape)}; expected (B, T, 3, h, w) with the "
+            "sampling grid (x, y) and the occlusion map."
+        )
+    height, width = (size, size) if isinstance(size, int) else size
+    grid = latent_flow[:, :, :2]
+    if not grid.is_floating_point() or grid.dtype in (torch.float16, torch.bfloat16):
+        grid = grid.float()
+    pixels = torch.tensor([width - 1, height - 1]).to(grid) / 2
+    change = (grid[:, 1:] - grid[:, :-1]) * pixels[:, None, None]
+    lengths = displacement_lengths(change, remove_camera).flatten(-2)
+    return motion_from_lengths(lengths, fps, max(height, width), frames)
+
+
+def motion_from_keypoints(
+    keypoints: Tensor,
+    fps: float,
+    size: int = GATE_SIZE,
+    *,
+    frames: Tensor | None = None,
+    least_visibility: float = 0.5,
+) -> MotionSignal:
+    """Motion signal of 2-D key points: mean speed of the joints seen in both frames of a step.
+
+    Nothing is subtracted for the camera: joints say nothing about the background.
+
+    Args:
+        keypoints: (B, T, J, 2) or (B, T, J, 3): x and y in pixels, and a visibility in [0, 1].
+            From [-1, 1] (pixel centres) to pixels: (x + 1) / 2 * (size - 1).
+        fps: frames a second.
+        size: longer side of the frames in pixels.
+        frames: (B,) valid frames of each clip; None means all T.
+        least_visibility: joints below it are not seen.
+
+    Raises:
+        ValueError: `keypoints` has another shape.
+    """
+    if keypoints.ndim != 4 or keypoints.shape[-1] not in (2, 3):
+        raise ValueError(
+            f"Key points have shape {tuple(keypoints.shape)}; expected (B, T, J, 2) or "
+            "(B, T, J, 3) with x, y in pixels and a visibility."
+        )
+    lengths = torch.linalg.vector_norm(keypoints[:, 1:, :, :2] - keypoints[:, :-1, :, :2], dim=-1)
+    if keypoints.shape[-1] == 3:
+        seen = keypoints[..., 2] >= least_visibility
+        lengths = torch.where(seen[:, 1:] & seen[:, :-1], lengths, torch.nan)
+    return motion_from_lengths(lengths, fps, size, frames)
+
+
+def _fill_gaps(signal: Tensor, valid: Tensor) -> Tensor:
+    """Draw straight lines over NaN inside the valid part; at its ends hold the nearest value."""
+    known = ~signal.isnan()
+    if bool((known | ~valid).all()):
+        return signal
+    place = torch.arange(signal.shape[-1], device=signal.device).expand_as(signal)
+    last = signal.shape[-1]
+    left = torch.where(known, place, -1).cummax(-1).values
+    right = torch.where(known, place, last).flip(-1).cummin(-1).values.flip(-1)
+    left, right = torch.where(left < 0, right, left), torch.where(right >= last, left, right)
+    none_known = (left < 0) | (left >= last)
+    left, right = left.clamp(0, last - 1), right.clamp(0, last - 1)
+    start, end = signal.gather(-1, left), signal.gather(-1, right)
+    share = (place - left) / (right - left).clamp(min=1)
+    return torch.where(none_known, 0.0, start + share * (end - start))

@@ -1,0 +1,161 @@
+"""Optical flow of the frames themselves, by OpenCV on the CPU.
+
+OpenCV is imported inside the functions: everything else in this package works without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metrics.functional.motion import MotionSignal, displacement_lengths, motion_from_lengths
+
+FlowMethod = Literal["farneback", "dis"]
+
+#: Farneback's settings: pyramid scale, levels, window, iterations, poly_n, poly_sigma, flags.
+FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
+
+
+def to_grey(video: Tensor) -> Tensor:
+    """Frames in 8-bit grey, with OpenCV's integer weights for red, green and blue.
+
+    Args:
+        video: (..., 3, H, W) or (..., 1, H, W), uint8 in [0, 255] or floating point in [0, 1].
+
+    Returns:
+        (..., H, W) uint8 on the CPU.
+
+    Raises:
+        ValueError: another number of channels.
+    """
+    if video.ndim < 3 or video.shape[-3] not in (1, 3):
+        raise ValueError(
+            f"A video has shape {tuple(video.shape)}; expected (B, T, 3, H, W), uint8 or floating "
+            "point in [0, 1]."
+        )
+    video = video.detach().cpu()
+    if video.is_floating_point():
+        video = (video.clamp(0, 1) * 255).round().to(torch.uint8)
+    if video.shape[-3] == 1:
+        return video[..., 0, :, :].contiguous()
+    red, green, blue = video.to(torch.int32).unbind(-3)
+    return ((red * 4899 + green * 9617 + blue * 1868 + 8192) >> 14).to(torch.uint8)
+
+
+def flow_between(
+    method: FlowMethod,
+) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]:
+    """The function that gives the flow (H, W, 2) in pixels from one grey frame to another.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    import cv2
+
+    if method == "farneback":
+        return lambda one, two: cv2.calcOpticalFlowFarneback(one, two, None, *FARNEBACK)
+    if method == "dis":
+        search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        return lambda one, two: search.calc(one, two, None)
+    raise ValueError(f"Optical flow method is {method!r}; expected 'farneback' or 'dis'.")
+
+
+def optical_flow(video: Tensor, method: FlowMethod = "farneback") -> Tensor:
+    """Optical flow between consecutive frames.
+
+    Args:
+        video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
+        method: "farneback", or "dis" for the faster choice.
+
+    Returns:
+        (B, T - 1, 2, H, W) float32 pixels, on the video's device.
+    """
+    grey = _grey_clips(video)
+    clips, frames, height, width = grey.shape
+    flow = torch.zeros(clips, max(0, frames - 1), 2, height, width)
+    between = flow_between(method)
+    for clip in range(clips):
+        for step in range(frames - 1):
+            found = between(grey[clip, step], grey[clip, step + 1])
+            flow[clip, step] = torch.from_numpy(found).movedim(-1, 0)
+    return flow.to(video.device)
+
+
+def motion_from_video(
+    video: Tensor,
+    fps: float,
+    *,
+    frames: Tensor | None = None,
+    method: FlowMethod = "farneback",
+    remove_camera: bool = True,
+    workers: int = 1,
+) -> MotionSignal:
+    """Motion signal of frames: optical flow, camera motion taken out, its mean length.
+
+    Clips are worked on one by one, so the flow of a batch is never held at once.
+
+    Args:
+        video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
+        fps: frames a second.
+        frames: (B,) valid frames of each clip; None means all T.
+        method: "farneback", or "dis" for the faster choice.
+        remove_camera: subtract each step's spatial median.
+        workers: threads over clips (OpenCV works outside Python's lock).
+
+    Returns:
+        The signal on the video's device.
+    """
+    grey = _grey_clips(video)
+    counts = [grey.shape[1]] * len(grey) if frames is None else [int(n) for n in frames]
+    size = max(grey.shape[-2:])
+
+    def one_clip(place: int) -> MotionSignal:
+        between = flow_between(method)
+        clip = grey[place, : counts[place]]
+        lengths = torch.zeros(max(0, grey.shape[1] - 1), clip[0].size if len(clip) else 0)
+        for step in range(len(clip) - 1):
+            flow = torch.from_numpy(between(clip[step], clip[step + 1])).movedim(-1, 0)
+            lengths[step] = displacement_lengths(flow.contiguous(), remove_camera).flatten()
+        valid = torch.tensor([counts[place]])
+        return motion_from_lengths(lengths[None], fps, size, valid)
+
+    if len(grey) == 0:
+        return MotionSignal(torch.zeros(0, grey.shape[1] - 1), torch.zeros(0), size)
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            signals = list(pool.map(one_clip, range(len(grey))))
+    else:
+        signals = [one_clip(place) for place in range(len(grey))]
+    joined = MotionSignal.join(signals)
+    return MotionSignal(joined.speed.to(video.device), joined.activity.to(video.device), size)
+
+
+def flow_magnitude(video: Tensor, method: FlowMethod = "farneback") -> Tensor:
+    """Motion signal of AV-Align: mean flow magnitude of each step, the first one listed twice.
+
+    Args:
+        video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
+        method: "farneback" as published, or "dis".
+
+    Returns:
+        (B, T) pixels a step; zeros for videos of one frame.
+    """
+    signal = motion_from_video(video, 1.0, method=method, remove_camera=False).speed
+    if signal.shape[-1] == 0:
+        return torch.zeros(video.shape[:2], device=video.device)
+    return torch.cat([signal[:, :1], signal], -1)
+
+
+def _grey_clips(video: Tensor) -> NDArray[np.uint8]:
+    if video.ndim != 5:
+        raise ValueError(
+            f"A batch of videos has shape {tuple(video.shape)}; expected (B, T, 3, H, W)."
+        )
+    grey: NDArray[np.uint8] = to_grey(video).numpy()
+    return grey
