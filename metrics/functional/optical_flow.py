@@ -59,10 +59,22 @@ def flow_between(
     import cv2
 
     if method == "farneback":
-        return lambda one, two: cv2.calcOpticalFlowFarneback(one, two, None, *FARNEBACK)
+
+        def farneback(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> NDArray[np.float32]:
+            start = np.zeros((*one.shape, 2), np.float32)
+            found = cv2.calcOpticalFlowFarneback(one, two, start, *FARNEBACK)
+            return found.astype(np.float32, copy=False)
+
+        return farneback
     if method == "dis":
-        search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        return lambda one, two: search.calc(one, two, None)
+        # opencv's stubs do not list this constructor's snake-case name, hence the class method.
+        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+        def inverse_search(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> NDArray[np.float32]:
+            start = np.zeros((*one.shape, 2), np.float32)
+            return search.calc(one, two, start).astype(np.float32, copy=False)
+
+        return inverse_search
     raise ValueError(f"Optical flow method is {method!r}; expected 'farneback' or 'dis'.")
 
 
