@@ -1,0 +1,38 @@
+"""Settings of the music conditioning: which parts the denoiser hears, each an ablation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+BEAT_MODES = ("none", "global", "frame")
+
+
+@dataclass
+class MusicSettings:
+    """MusicConditioner; the defaults are the paper's e = [CLAP, Wav2CLIP, beats]."""
+
+    dim: int = 256
+    """Width of the music embedding."""
+    beats: str = "global"
+    """How beats enter: none, global (a vector beside the time step) or frame (to each frame)."""
+    clap: bool = True
+    """CLAP's embedding of the clip."""
+    clap_tokens: bool = False
+    """CLAP's tokens in time, attended to locally by each frame."""
+    wav2clip: bool = True
+    """Wav2CLIP's embedding of the clip."""
+    spectral: bool = False
+    """A small encoder over log-mel and chroma that needs no downloaded weights."""
+    clap_weights: Optional[str] = None  # noqa: UP045  OmegaConf reads this form in every version
+    """A CLAP checkpoint of LAION (.pt) or a folder of a Hugging Face CLAP model."""
+    wav2clip_weights: Optional[str] = None  # noqa: UP045
+    """Wav2CLIP.pt."""
+
+    def __post_init__(self) -> None:
+        if self.beats not in BEAT_MODES:
+            raise ValueError(
+                f"music.beats is {self.beats!r}: choose one of {', '.join(BEAT_MODES)}."
+            )
+        if self.dim % 4:
+            raise ValueError(f"music.dim is {self.dim}: it must be divisible by 4.")

@@ -1,0 +1,234 @@
+"""Stage 2: a LightningModule that trains the denoiser on latent flow.
+
+A training step reads cached latent flow where there is any (else the frozen stage 1 extracts it,
+all frames at once), encodes the reference, adds noise, and compares. Nothing is decoded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from datamodules.batch import ClipBatch, to_unit
+from lightning_modules.diffusion_loss import (
+    denoising_loss,
+    loss_weights,
+    training_target,
+    velocity_loss,
+)
+from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
+from lightning_modules.networks.denoiser import FlowUNet3D
+from lightning_modules.networks.music import MusicConditioner
+from lightning_modules.randomness import Purpose, draw_crop, draw_step, generator_for
+from lightning_modules.sampling import (
+    Guidance,
+    Windows,
+    sample_latent_flow,
+    solver_scheduler,
+    window_music,
+)
+from metrics import MotionMusicAlignment2D
+
+
+@dataclass(frozen=True)
+class DenoisingLoss:
+    """Weights of the loss: see `lightning_modules.diffusion_loss`."""
+
+    weighting: str = "uniform"
+    min_snr_gamma: float = 5.0
+    velocity: float = 0.0
+    """Weight of the error of frame-to-frame differences beside that of the frames themselves."""
+
+
+@dataclass(frozen=True)
+class DenoiserOptimizer:
+    """AdamW with a linear warm-up and a cosine decay to `final_rate_factor`."""
+
+    rate: float = 2e-4
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup_steps: int = 0
+    steps: int = 100_000
+    final_rate_factor: float = 1.0
+
+    def factor(self, step: int) -> float:
+        """By what the learning rate is multiplied at this step."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
+        cosine = 0.5 * (1.0 + float(torch.cos(torch.tensor(torch.pi * done))))
+        return self.final_rate_factor + (1.0 - self.final_rate_factor) * cosine
+
+
+@dataclass(frozen=True)
+class ConditionDropout:
+    """Probabilities in [0, 1] of what a training sample goes without."""
+
+    music: float = 0.1
+    image: float = 0.0
+    window_start: float = 0.0
+    """Of training a step on the later frames of a window only: teaches windows that do not begin
+    at the reference, as those inside a long song do."""
+
+
+@dataclass(frozen=True)
+class ValidationSampling:
+    """How validation generates: the first `clips` clips, the same noise every time."""
+
+    clips: int = 16
+    solver: str = "dpm++"
+    steps: int = 15
+    guidance: Guidance = field(default_factory=Guidance)
+
+
+class FlowDiffusionModule(LightningModule):
+    """Train a denoiser and its music conditioner on the latent flow of a frozen stage 1.
+
+    Args:
+        denoiser, conditioner: the networks that learn; their normaliser's statistics are set.
+        autoencoder: frozen stage 1. It is moved to the device but belongs to no checkpoint.
+        scheduler: the training noise schedule; its prediction type is the denoiser's.
+        frame_size: side of the frames in pixels, for the alignment score's units.
+        seed: of all randomness of training.
+    """
+
+    def __init__(
+        self,
+        denoiser: FlowUNet3D,
+        conditioner: MusicConditioner,
+        autoencoder: LatentFlowAutoencoder,
+        scheduler: DDPMScheduler,
+        *,
+        frame_size: int,
+        seed: int,
+        loss: DenoisingLoss,
+        optimizer: DenoiserOptimizer,
+        dropout: ConditionDropout,
+        validation: ValidationSampling,
+    ) -> None:
+        super().__init__()
+        self.denoiser, self.conditioner = denoiser, conditioner
+        # In a list, so that the frozen networks are no part of checkpoints, averages or gradients.
+        self._frozen = [autoencoder.eval().requires_grad_(False)]
+        self.scheduler, self.frame_size, self.seed = scheduler, frame_size, seed
+        self.loss, self.optimizer_settings = loss, optimizer
+        self.dropout, self.validation = dropout, validation
+        self.alignment = MotionMusicAlignment2D()
+
+    @property
+    def autoencoder(self) -> LatentFlowAutoencoder:
+        """The frozen stage 1, on this module's device."""
+        return self._frozen[0].to(self.device)
+
+    @torch.no_grad()
+    def conditions(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """Absolute latent flow (B, T, 3, h, w) and z_0 (B, C, h, w) of a batch."""
+        reference = to_unit(batch.reference)
+        features = self.autoencoder.encode(reference)
+        if batch.latent_flow is not None:
+            return batch.latent_flow.to(features.dtype), features
+        assert batch.frames is not None  # `batch.reference` has checked it
+        return self.autoencoder.flow(reference, to_unit(batch.frames)), features
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        step = self.global_step
+        crop = draw_crop(self.seed, step, batch.beat_features.shape[1], self.dropout.window_start)
+        terms = self._losses(batch, Purpose.TRAINING, step, crop)
+        total = terms["denoising"] + self.loss.velocity * terms["velocity"]
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(batch))
+        for name, value in terms.items():
+            self.log(f"train/{name}", value.detach(), batch_size=len(batch))
+        return total
+
+    def _losses(
+        self, batch: ClipBatch, purpose: Purpose, step: int, crop: int
+    ) -> dict[str, Tensor]:
+        latent_flow, features = self.conditions(batch)
+        clean = self.denoiser.normalizer.normalize(latent_flow)
+        draws = draw_step(
+            self.seed,
+            purpose,
+            step,
+            batch.index,
+            tuple(clean.shape[1:]),
+            self.scheduler.config["num_train_timesteps"],
+            self.dropout.music,
+            self.dropout.image,
+            clean.device,
+        )
+        frames = clean.shape[1] - crop
+        music = self.conditioner(
+            batch.beat_features[:, crop:], window_music(batch.music, crop, frames), draws.drop_music
+        )
+        features = features * ~draws.drop_image[:, None, None, None]
+        noisy = self.scheduler.add_noise(clean, draws.noise, draws.timesteps)  # type: ignore[arg-type]
+        target = training_target(self.scheduler, clean, draws.noise, draws.timesteps)[:, crop:]
+        prediction = self.denoiser(noisy[:, crop:], draws.timesteps, features, music, crop)
+        weights = loss_weights(
+            self.scheduler, draws.timesteps, self.loss.weighting, self.loss.min_snr_gamma
+        )
+        valid = None if batch.valid is None else batch.valid[:, crop:]
+        return {
+            "denoising": denoising_loss(prediction, target, weights, valid),
+            "velocity": velocity_loss(prediction, target, weights, valid),
+        }
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        terms = self._losses(batch, Purpose.VALIDATION, 0, 0)
+        total = terms["denoising"] + self.loss.velocity * terms["velocity"]
+        self.log("val/loss", total, batch_size=len(batch), sync_dist=True)
+        left = self.validation.clips - batch_idx * len(batch) * self.trainer.world_size
+        if left <= 0:
+            return
+        self.alignment.update(
+            latent_flow=self.sample(batch),
+            fps=batch.fps,
+            music_beats=batch.beats,
+            size=self.frame_size,
+        )
+
+    @torch.no_grad()
+    def sample(self, batch: ClipBatch) -> Tensor:
+        """Absolute latent flow (B, T, 3, h, w) generated for a batch's references and music."""
+        frames = batch.beat_features.shape[1]
+        return sample_latent_flow(
+            self.denoiser,
+            self.conditioner,
+            solver_scheduler(self.validation.solver, self.scheduler),
+            self.autoencoder.encode(to_unit(batch.reference)),
+            batch.beat_features,
+            batch.music,
+            steps=self.validation.steps,
+            guidance=self.validation.guidance,
+            windows=Windows(frames, 0, batch=len(batch)),
+            generators=[
+                generator_for(self.seed, Purpose.SAMPLING, 0, i) for i in batch.index.tolist()
+            ],
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        scores = self.alignment.compute()
+        for name in ("corrected", "raw", "chance"):
+            self.log(f"val/align_{name}", scores[name], prog_bar=name == "corrected")
+        self.alignment.reset()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        settings = self.optimizer_settings
+        parameters = [*self.denoiser.parameters(), *self.conditioner.parameters()]
+        optimizer = torch.optim.AdamW(
+            parameters,
+            lr=settings.rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,  # one kernel for all parameters: small networks wait for launches otherwise
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, settings.factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }

@@ -1,0 +1,130 @@
+"""Attention over time and over space for frames stored one after the other.
+
+Layout: (B*T, C, H, W) in channels-last memory, so that a frame's pixels, and a pixel's frames, are
+views and not copies. Temporal positions are rotary (Su et al., RoFormer, arXiv 2104.09864): they
+depend on distances alone, so that a network runs on lengths it was not trained on.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def rotary_angles(frames: int, head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (T, head_dim / 2) of the angles by which frame t is rotated."""
+    half = head_dim // 2
+    frequencies = 10_000.0 ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
+    angles = torch.arange(frames, device=device, dtype=torch.float32)[:, None] * frequencies
+    return angles.cos(), angles.sin()
+
+
+def rotate(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Rotate queries or keys (..., T, head_dim) by the angles of their frames."""
+    first, second = vectors.chunk(2, dim=-1)
+    cosines, sines = cosines.to(vectors.dtype), sines.to(vectors.dtype)
+    return torch.cat((first * cosines - second * sines, first * sines + second * cosines), dim=-1)
+
+
+def zero_start(layer: nn.Module) -> None:
+    """Let a residual branch begin as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+class TemporalAttention(nn.Module):
+    """Each latent cell attends over its own frames; residual.
+
+    Args:
+        channels: C of the input.
+        heads, head_dim: their product is the inner width; head_dim is even.
+    """
+
+    def __init__(self, channels: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        if head_dim % 2:
+            raise ValueError(f"Rotary positions need an even head_dim, not {head_dim}.")
+        self.heads, self.head_dim = heads, head_dim
+        self.norm = nn.LayerNorm(channels)
+        self.to_qkv = nn.Linear(channels, 3 * heads * head_dim, bias=False)
+        self.to_out = nn.Linear(heads * head_dim, channels)
+        zero_start(self.to_out)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """x (B*T, C, H, W) -> the same shape; `frames` is T."""
+        n, c, h, w = x.shape
+        tokens = x.permute(0, 2, 3, 1).reshape(n // frames, frames, h * w, c)
+        qkv = self.to_qkv(self.norm(tokens))
+        qkv = qkv.view(n // frames, frames, h * w, 3, self.heads, self.head_dim)
+        # (3, B, cells, heads, T, head_dim), cells merged into the batch
+        q, k, v = qkv.permute(3, 0, 2, 4, 1, 5).flatten(1, 2).unbind(0)
+        angles = rotary_angles(frames, self.head_dim, x.device)
+        out = F.scaled_dot_product_attention(rotate(q, *angles), rotate(k, *angles), v)
+        out = out.view(n // frames, h * w, self.heads, frames, self.head_dim)
+        out = self.to_out(out.permute(0, 3, 1, 2, 4).flatten(3))
+        return x + out.view(n, h, w, c).permute(0, 3, 1, 2)
+
+
+class SpatialAttention(nn.Module):
+    """The cells of one frame attend to each other; residual.
+
+    Args:
+        channels: C of the input.
+        heads, head_dim: their product is the inner width.
+        linear: linear attention (Shen et al., arXiv 1812.01243), whose cost grows with the number
+            of cells and not with its square.
+    """
+
+    def __init__(self, channels: int, heads: int, head_dim: int, linear: bool) -> None:
+        super().__init__()
+        self.heads, self.head_dim, self.linear = heads, head_dim, linear
+        self.norm = nn.LayerNorm(channels)
+        self.to_qkv = nn.Linear(channels, 3 * heads * head_dim, bias=False)
+        self.to_out = nn.Linear(heads * head_dim, channels)
+        zero_start(self.to_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) -> the same shape."""
+        n, c, h, w = x.shape
+        tokens = x.permute(0, 2, 3, 1).reshape(n, h * w, c)
+        qkv = self.to_qkv(self.norm(tokens)).view(n, h * w, 3, self.heads, self.head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        if self.linear:
+            context = k.softmax(dim=-2).transpose(-1, -2) @ v
+            out = (q.softmax(dim=-1) * self.head_dim**-0.5) @ context
+        else:
+            out = F.scaled_dot_product_attention(q, k, v)
+        out = self.to_out(out.transpose(1, 2).flatten(2))
+        return x + out.view(n, h, w, c).permute(0, 3, 1, 2)
+
+
+class LocalMusicAttention(nn.Module):
+    """Frames attend to music tokens near them in time; residual on the frames.
+
+    A learned bias per head and distance replaces positions, so that a frame at time t sees the
+    music around t and nothing farther than `reach` frames away, wherever it lies in the song.
+    """
+
+    def __init__(self, dim: int, heads: int, reach: int) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"{dim} channels cannot be split over {heads} heads.")
+        self.heads, self.reach = heads, reach
+        self.norm = nn.LayerNorm(dim)
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_kv = nn.Linear(dim, 2 * dim, bias=False)
+        self.to_out = nn.Linear(dim, dim)
+        self.bias = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
+
+    def forward(self, frames: Tensor, tokens: Tensor) -> Tensor:
+        """frames (B, T, D) and one music token a frame (B, T, D) -> (B, T, D)."""
+        b, t, d = frames.shape
+        q = self.to_q(self.norm(frames)).view(b, t, self.heads, -1).transpose(1, 2)
+        k, v = self.to_kv(tokens).view(b, t, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        place = torch.arange(t, device=frames.device)
+        distance = place[None, :] - place[:, None]
+        bias = self.bias[:, distance.clamp(-self.reach, self.reach) + self.reach]
+        bias = bias.masked_fill(distance.abs() > self.reach, float("-inf"))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None].to(q.dtype))
+        return frames + self.to_out(out.transpose(1, 2).reshape(b, t, d))

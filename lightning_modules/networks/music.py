@@ -1,0 +1,196 @@
+"""MusicConditioner: what the denoiser hears.
+
+Parts can be switched one by one (each an ablation). Of the clip: CLAP and Wav2CLIP embeddings
+through trainable adapters over frozen encoders (DabFusion: e = [e_c, e_w, e_b]), a small log-mel
+and chroma encoder that needs no weights, and beats. Beats enter as none, `global` (the paper's
+way: a T-long vector of zeros and ones through an MLP beside the time step) or `frame` (impulse,
+phase, onset strength and interval of each frame, added to that frame's embedding).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from lightning_modules.networks.attention import LocalMusicAttention
+
+BEAT_MODES = ("none", "global", "frame")
+CLAP_DIM = 512
+CLAP_TOKEN_DIM = 768
+WAV2CLIP_DIM = 512
+
+
+@dataclass
+class MusicEmbedding:
+    """Music of B windows as the denoiser takes it."""
+
+    clip: Tensor
+    """(B, D): the window as a whole."""
+    frames: Tensor | None = None
+    """(B, T, D): what sounds at each frame; None without time-local parts."""
+
+    def repeat(self, times: int) -> MusicEmbedding:
+        """The same embeddings `times` over, along the batch."""
+        frames = None if self.frames is None else self.frames.repeat(times, 1, 1)
+        return MusicEmbedding(self.clip.repeat(times, 1), frames)
+
+
+def mlp(channels_in: int, channels: int) -> nn.Sequential:
+    """Two layers with SiLU between them."""
+    return nn.Sequential(nn.Linear(channels_in, channels), nn.SiLU(), nn.Linear(channels, channels))
+
+
+class FrameConvolution(nn.Module):
+    """Two convolutions over time of per-frame features: (B, T, F) -> (B, T, D)."""
+
+    def __init__(self, features: int, dim: int, kernel: int = 5) -> None:
+        super().__init__()
+        # Repeating the outer frame, not zeros: silence is not what lies outside a window.
+        self.conv1 = nn.Conv1d(features, dim, kernel, padding=kernel // 2, padding_mode="replicate")
+        self.conv2 = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, padding_mode="replicate")
+        self.act = nn.SiLU()
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.conv2(self.act(self.conv1(features.transpose(1, 2)))).transpose(1, 2)
+
+
+class SpectralEncoder(nn.Module):
+    """The sound of a window from its log-mel and chroma frames: (B, T, M) -> (B, D)."""
+
+    def __init__(self, features: int, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(features)
+        self.frames = FrameConvolution(features, dim)
+
+    def forward(self, spectral: Tensor) -> Tensor:
+        return self.frames(self.norm(spectral)).mean(1)
+
+
+class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """Music features -> embeddings of the clip and of its frames.
+
+    Args:
+        dim: width D of the embeddings.
+        beats: "none", "global" or "frame".
+        spectral, clap, clap_tokens, wav2clip: which other parts are on.
+        frames: T of a window; the global beat vector has this length.
+        beat_channels, spectral_channels: features a frame.
+        reach: how many frames to either side local attention over CLAP's tokens sees.
+
+    Raises:
+        ValueError: an unknown beat mode.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        dim: int = 256,
+        beats: str = "global",
+        spectral: bool = False,
+        clap: bool = True,
+        clap_tokens: bool = False,
+        wav2clip: bool = True,
+        frames: int = 40,
+        beat_channels: int = 7,
+        spectral_channels: int = 44,
+        reach: int = 10,
+    ) -> None:
+        super().__init__()
+        if beats not in BEAT_MODES:
+            raise ValueError(f"Beats enter as one of {BEAT_MODES}, not {beats!r}.")
+        self.beats, self.dim, self.frames_of_window = beats, dim, frames
+        self.beat_frames = FrameConvolution(beat_channels, dim) if beats == "frame" else None
+        self.beat_clip = mlp(frames, dim) if beats == "global" else None
+        self.spectral_encoder = SpectralEncoder(spectral_channels, dim) if spectral else None
+        self.clap_adapter = mlp(CLAP_DIM, dim) if clap else None
+        self.wav2clip_adapter = mlp(WAV2CLIP_DIM, dim) if wav2clip else None
+        self.token_in = nn.Linear(CLAP_TOKEN_DIM, dim) if clap_tokens else None
+        self.token_attention = LocalMusicAttention(dim, 4, reach) if clap_tokens else None
+        self.null_clip = nn.Parameter(torch.zeros(dim))
+        self.null_frame = nn.Parameter(torch.zeros(dim))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the music features that `forward` reads."""
+        parts = {
+            "spectral": self.spectral_encoder,
+            "clap": self.clap_adapter,
+            "clap_tokens": self.token_in,
+            "wav2clip": self.wav2clip_adapter,
+        }
+        return tuple(name for name, part in parts.items() if part is not None)
+
+    def forward(
+        self, beat_features: Tensor, music: dict[str, Tensor], drop: Tensor | None = None
+    ) -> MusicEmbedding:
+        """Embed the music of B windows.
+
+        Args:
+            beat_features: (B, T, 7) in the order of `datamodules.batch.BEAT_FEATURES`.
+            music: the features that `needs` names: spectral (B, T, 44), clap (B, 512),
+                clap_tokens (B, T, 768), wav2clip (B, 512) or one a frame (B, T, 512).
+            drop: (B,) bool: windows whose music is replaced by the learnt "no music"
+                (classifier-free guidance, Ho and Salimans, arXiv 2207.12598).
+
+        Raises:
+            ValueError: a feature that is switched on is missing from `music`.
+        """
+        missing = [name for name in self.needs if name not in music]
+        if missing:
+            raise ValueError(
+                f"The model was trained with the music features {', '.join(missing)}, which this "
+                f"input lacks: compute them first."
+            )
+        clip = self._clip(beat_features, music)
+        frames = self._frames(beat_features, music)
+        if drop is not None:
+            clip = torch.where(drop[:, None], self.null_clip, clip)
+            if frames is not None:
+                frames = torch.where(drop[:, None, None], self.null_frame, frames)
+        return MusicEmbedding(clip, frames)
+
+    def null(self, batch: int, frames: int) -> MusicEmbedding:
+        """The embedding of "no music" for B windows of T frames."""
+        local = self.beat_frames is not None or self.token_in is not None
+        per_frame = self.null_frame.expand(batch, frames, -1) if local else None
+        return MusicEmbedding(self.null_clip.expand(batch, -1), per_frame)
+
+    def _clip(self, beat_features: Tensor, music: dict[str, Tensor]) -> Tensor:
+        clip = self.null_clip.new_zeros(len(beat_features), self.dim)
+        if self.clap_adapter is not None:
+            clip = clip + self.clap_adapter(music["clap"])
+        if self.wav2clip_adapter is not None:
+            embedding = music["wav2clip"]
+            clip = clip + self.wav2clip_adapter(
+                embedding.mean(1) if embedding.ndim == 3 else embedding
+            )
+        if self.spectral_encoder is not None:
+            clip = clip + self.spectral_encoder(music["spectral"])
+        if self.beat_clip is not None:
+            clip = clip + self.beat_clip(self._beat_vector(beat_features))
+        return clip
+
+    def _beat_vector(self, beat_features: Tensor) -> Tensor:
+        """(B, frames_of_window) of zeros and ones: the frames nearest to a beat."""
+        ones = (beat_features[..., 0] >= 0.5).to(beat_features.dtype)
+        short = self.frames_of_window - ones.shape[1]
+        if short < 0:
+            raise ValueError(
+                f"The global beat vector was built for {self.frames_of_window} frames, not "
+                f"{ones.shape[1]}."
+            )
+        return nn.functional.pad(ones, (0, short))
+
+    def _frames(self, beat_features: Tensor, music: dict[str, Tensor]) -> Tensor | None:
+        frames = None
+        if self.beat_frames is not None:
+            frames = self.beat_frames(beat_features)
+        if self.token_in is not None and self.token_attention is not None:
+            if frames is None:
+                frames = self.null_clip.new_zeros(*beat_features.shape[:2], self.dim)
+            frames = self.token_attention(frames, self.token_in(music["clap_tokens"]))
+        return frames

@@ -1,0 +1,239 @@
+"""From noise to latent flow to frames.
+
+Songs of any length: latent flow always refers to the one reference image, so that all windows of a
+song live in the same coordinates. Windows of the trained length overlap; at every denoising step
+their predictions are averaged with weights that fall towards the windows' edges (as MultiDiffusion
+does in space, Bar-Tal et al., arXiv 2302.08113). The network sees `window_batch` windows at a time
+whatever the song's length.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+from torch import Tensor
+
+from lightning_modules.networks.denoiser import FlowUNet3D
+from lightning_modules.networks.music import MusicConditioner, MusicEmbedding
+
+SOLVERS = ("ddim", "dpm++", "unipc")
+#: Log signal-to-noise ratio below which multistep solvers do not start. The cosine schedule ends in
+#: pure noise, where their steps in log-SNR would be unbounded (Lu et al., arXiv 2211.01095).
+LAMBDA_MIN = -5.1
+
+
+class FrameDecoder(Protocol):
+    """What sampling needs of the auto-encoder."""
+
+    def decode(self, reference: Tensor, latent_flow: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance with separate weights (Brooks et al., arXiv 2211.09800, eq. 3).
+
+    prediction = e(no image, no music) + image * (e(image, no music) - e(no image, no music))
+               + music * (e(image, music) - e(image, no music))
+    """
+
+    music: float = 1.0
+    """1: plain conditioning; 0: the music is ignored; above 1: stressed."""
+    image: float = 1.0
+    """The same for the reference image; other values than 1 need image dropout in training."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a long sequence is cut: all in frames."""
+
+    length: int
+    overlap: int
+    batch: int = 8
+    """Windows that the network sees at once."""
+
+    def starts(self, frames: int) -> list[int]:
+        """First frames of the windows that cover `frames`; the last one ends with the sequence."""
+        if not 0 <= self.overlap < self.length:
+            raise ValueError(
+                f"Windows of {self.length} frames cannot overlap by {self.overlap}: "
+                f"choose 0 to {self.length - 1}."
+            )
+        if frames <= self.length:
+            return [0]
+        starts = list(range(0, frames - self.length, self.length - self.overlap))
+        return [*starts, frames - self.length]
+
+    def weights(self, frames: int) -> Tensor:
+        """(L,) weights of a window's frames: rising and falling over the overlap, never zero."""
+        place = torch.arange(frames, dtype=torch.float32) + 1
+        edge = torch.minimum(place, place.flip(0))
+        return (edge / (self.overlap + 1)).clamp_max(1.0)
+
+
+def solver_scheduler(name: str, training: DDPMScheduler) -> Any:
+    """A diffusers scheduler for sampling, with the noise schedule the model was trained with."""
+    if name == "ddim":
+        return DDIMScheduler.from_config(
+            training.config, clip_sample=False, timestep_spacing="trailing"
+        )
+    if name == "dpm++":
+        return DPMSolverMultistepScheduler.from_config(
+            training.config, algorithm_type="dpmsolver++", lambda_min_clipped=LAMBDA_MIN
+        )
+    if name == "unipc":
+        return UniPCMultistepScheduler.from_config(training.config, lambda_min_clipped=LAMBDA_MIN)
+    raise ValueError(f"Solvers are {SOLVERS}, not {name!r}.")
+
+
+def guided_prediction(
+    denoiser: FlowUNet3D,
+    noisy: Tensor,
+    timestep: Tensor,
+    image_features: Tensor,
+    music: MusicEmbedding,
+    silence: MusicEmbedding,
+    guidance: Guidance,
+    first_frame: Tensor,
+) -> Tensor:
+    """The denoiser's output under guidance, (B, T, 3, h, w); one to three passes."""
+
+    def run(image: bool, with_music: bool) -> Tensor:
+        features = image_features if image else torch.zeros_like(image_features)
+        condition = music if with_music else silence
+        return denoiser(noisy, timestep, features, condition, first_frame)
+
+    if guidance == Guidance(1.0, 1.0):
+        return run(True, True)
+    still = run(True, False)
+    out = still
+    if guidance.image != 1.0:
+        nothing = run(False, False)
+        out = nothing + guidance.image * (still - nothing)
+    if guidance.music != 0.0:
+        out = out + guidance.music * (run(True, True) - still)
+    return out
+
+
+@torch.no_grad()
+def sample_latent_flow(
+    denoiser: FlowUNet3D,
+    conditioner: MusicConditioner,
+    scheduler: Any,
+    image_features: Tensor,
+    beat_features: Tensor,
+    music: dict[str, Tensor],
+    *,
+    steps: int,
+    guidance: Guidance,
+    windows: Windows,
+    generators: list[torch.Generator],
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Sample the latent flow of B dances.
+
+    Args:
+        scheduler: from `solver_scheduler`; it is copied, not changed.
+        image_features: z_0 of the reference images, (B, C, h, w).
+        beat_features: (B, N, 7), N frames of any number.
+        music: as in `MusicConditioner.forward`, per-frame features N long.
+        steps: denoising steps.
+        generators: one a dance, so that a batch of n equals n single runs.
+        progress: called with (done, total) after each step.
+
+    Returns:
+        (B, N, 3, h, w): absolute sampling grid in [-1, 1] and occlusion in [0, 1].
+
+    Raises:
+        ValueError: not one generator a dance, or an overlap that does not fit the window.
+    """
+    b, n = beat_features.shape[:2]
+    if len(generators) != b:
+        raise ValueError(f"{b} dances need {b} generators, not {len(generators)}.")
+    h, w = image_features.shape[-2:]
+    device, dtype = image_features.device, image_features.dtype
+    starts = windows.starts(n)
+    length = min(n, windows.length)
+    scheduler = copy.deepcopy(scheduler)
+    scheduler.set_timesteps(steps, device=device)
+    noisy = torch.stack(
+        [torch.randn(n, 3, h, w, generator=g, device=g.device) for g in generators]
+    ).to(device, dtype)
+    noisy = noisy * scheduler.init_noise_sigma
+    heard = _embed_windows(conditioner, beat_features, music, starts, length)
+    weights = windows.weights(length).to(device, dtype)[:, None, None, None]
+    for done, timestep in enumerate(scheduler.timesteps):
+        model_input = scheduler.scale_model_input(noisy, timestep)
+        prediction = torch.zeros_like(noisy)
+        total = noisy.new_zeros(n, 1, 1, 1)
+        jobs = [(i, s) for s in starts for i in range(b)]
+        for chunk in range(0, len(jobs), windows.batch):
+            part = jobs[chunk : chunk + windows.batch]
+            out = guided_prediction(
+                denoiser,
+                torch.stack([model_input[i, s : s + length] for i, s in part]),
+                timestep.expand(len(part)),
+                torch.stack([image_features[i] for i, _ in part]),
+                _gather(heard, part),
+                conditioner.null(len(part), length),
+                guidance,
+                torch.tensor([s for _, s in part], device=device),
+            )
+            for (i, s), window in zip(part, out, strict=True):
+                prediction[i, s : s + length] += weights * window
+        for s in starts:
+            total[s : s + length] += weights
+        noisy = scheduler.step(prediction / total, timestep, noisy).prev_sample
+        if progress is not None:
+            progress(done + 1, len(scheduler.timesteps))
+    return denoiser.normalizer.restore(noisy)
+
+
+def window_music(music: dict[str, Tensor], start: int, length: int) -> dict[str, Tensor]:
+    """Music features of one window: per-frame ones (B, N, D) are cut, the others kept."""
+    return {
+        name: value[:, start : start + length] if value.ndim == 3 else value
+        for name, value in music.items()
+    }
+
+
+def _embed_windows(
+    conditioner: MusicConditioner,
+    beat_features: Tensor,
+    music: dict[str, Tensor],
+    starts: list[int],
+    length: int,
+) -> dict[int, MusicEmbedding]:
+    return {
+        s: conditioner(beat_features[:, s : s + length], window_music(music, s, length))
+        for s in starts
+    }
+
+
+def _gather(heard: dict[int, MusicEmbedding], part: list[tuple[int, int]]) -> MusicEmbedding:
+    clip = torch.stack([heard[s].clip[i] for i, s in part])
+    local = [heard[s].frames for _, s in part]
+    frames = [f[i] for (i, _), f in zip(part, local, strict=True) if f is not None]
+    return MusicEmbedding(clip, torch.stack(frames) if frames else None)
+
+
+@torch.no_grad()
+def decode_frames(
+    decoder: FrameDecoder, reference: Tensor, latent_flow: Tensor, chunk: int = 40
+) -> Iterator[Tensor]:
+    """Decode a dance a chunk at a time: yields uint8 frames (B, at most `chunk`, 3, H, W).
+
+    Args:
+        reference: (B, 3, H, W) in [0, 1].
+        latent_flow: (B, N, 3, h, w) absolute.
+    """
+    for start in range(0, latent_flow.shape[1], chunk):
+        frames = decoder.decode(reference, latent_flow[:, start : start + chunk])
+        yield frames.clamp(0, 1).mul(255).round().to(torch.uint8)
