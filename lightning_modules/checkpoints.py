@@ -1,0 +1,209 @@
+"""Stage 1 on disk: export, load, digest; and the published VGG-19 weights.
+
+An export folder holds `autoencoder.safetensors` and `config.json` (format version, architecture,
+digest of the weights, free metadata). Both are written under a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lightning_modules.errors import CheckpointError
+from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
+from lightning_modules.networks.vgg import VGG19Pyramid
+
+FORMAT = "dabfusion-autoencoder"
+FORMAT_VERSION = 1
+WEIGHTS_NAME = "autoencoder.safetensors"
+CONFIG_NAME = "config.json"
+
+
+def autoencoder_digest(model: LatentFlowAutoencoder) -> str:
+    """16 hex digits of SHA-256 over architecture and weights; equal models have equal digests.
+
+    Latent flow that is cached under a digest belongs to exactly these weights.
+    """
+    digest = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save_autoencoder(
+    model: LatentFlowAutoencoder, folder: Path | str, metadata: Mapping[str, Any] | None = None
+) -> Path:
+    """Writes an export of `model` to `folder` (made if missing) and returns the folder.
+
+    `metadata` is anything JSON can hold: what it was trained on, scores, the settings.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    config = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "architecture": model.config,
+        "digest": autoencoder_digest(model),
+        "metadata": dict(metadata or {}),
+    }
+    weights_part = folder / (WEIGHTS_NAME + ".part")
+    config_part = folder / (CONFIG_NAME + ".part")
+    save_file(tensors, weights_part)
+    config_part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    os.replace(weights_part, folder / WEIGHTS_NAME)
+    os.replace(config_part, folder / CONFIG_NAME)
+    return folder
+
+
+def load_autoencoder(path: Path | str) -> LatentFlowAutoencoder:
+    """The frozen auto-encoder, in eval mode, of a run folder or an export folder.
+
+    Raises:
+        CheckpointError: nothing there, another stage's export, a newer format, or weights that do
+            not fit the architecture or the digest.
+    """
+    folder = _export_folder(Path(path))
+    config = _read_config(folder / CONFIG_NAME)
+    weights = folder / WEIGHTS_NAME
+    if not weights.is_file():
+        raise CheckpointError(
+            f"{folder} has a {CONFIG_NAME} but no {WEIGHTS_NAME}: export the run again."
+        )
+    try:
+        model = LatentFlowAutoencoder.from_config(config["architecture"])
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / CONFIG_NAME} describes no auto-encoder of this version: {error}"
+        ) from error
+    try:
+        model.load_state_dict(load_file(weights), strict=True)
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{weights} does not hold the weights that {CONFIG_NAME} beside it describes ({reason})"
+            ": export the run again."
+        ) from error
+    if autoencoder_digest(model) != config.get("digest"):
+        raise CheckpointError(
+            f"{weights} and {CONFIG_NAME} beside it come from different exports (their digests "
+            "differ): export the run again."
+        )
+    return freeze(model)
+
+
+def read_metadata(path: Path | str) -> dict[str, Any]:
+    """The metadata of an export, and its `digest`."""
+    config = _read_config(_export_folder(Path(path)) / CONFIG_NAME)
+    return {**config.get("metadata", {}), "digest": config.get("digest")}
+
+
+def freeze(model: LatentFlowAutoencoder) -> LatentFlowAutoencoder:
+    """Eval mode, no gradients; returns `model`."""
+    return model.eval().requires_grad_(False)
+
+
+def load_vgg19(path: Path | str) -> VGG19Pyramid:
+    """The frozen feature pyramid with torchvision's ImageNet weights (`vgg19-dcbb9e9d.pth`).
+
+    Where the file's name carries the start of its SHA-256, as torchvision's does, it is checked.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"There are no VGG-19 weights at {path}: download torchvision's vgg19-dcbb9e9d.pth, or "
+            "leave stage1.loss.vgg_weights empty for the loss that needs none."
+        )
+    expected = path.stem.rpartition("-")[2] if "-" in path.stem else ""
+    if len(expected) == 8 and not _sha256(path).startswith(expected):
+        raise CheckpointError(
+            f"{path} does not have the SHA-256 that its name announces ({expected}...): it is "
+            "damaged or another file; download it again."
+        )
+    state = read_pickled(path, "VGG-19 weights")
+    pyramid = VGG19Pyramid()
+    wanted = pyramid.state_dict().keys()
+    published = {name: state[name] for name in wanted if isinstance(state.get(name), Tensor)}
+    try:
+        pyramid.load_state_dict(published)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} holds no VGG-19: its convolutions are not those of torchvision's vgg19; give "
+            "torchvision's vgg19-dcbb9e9d.pth."
+        ) from error
+    return pyramid.eval().requires_grad_(False)
+
+
+def read_pickled(path: Path, what: str) -> dict[str, Any]:
+    """A .pth file's dictionary; tensors and plain containers only, no other object is unpickled."""
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There is no file {path}; expected {what}.") from error
+    except Exception as error:  # torch.load raises a dozen types for a file that is none of its own
+        raise CheckpointError(
+            f"{path} cannot be read as {what}: it is no PyTorch checkpoint, is damaged, or holds "
+            "objects other than tensors, which are never unpickled here; give the original .pth "
+            "file."
+        ) from error
+    if not isinstance(loaded, dict):
+        raise CheckpointError(
+            f"{path} holds a {type(loaded).__name__}; expected a dictionary with {what}."
+        )
+    return loaded
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _export_folder(path: Path) -> Path:
+    if not path.exists():
+        raise CheckpointError(
+            f"There is no folder {path}: give the run folder, or the export, of a trained "
+            "auto-encoder (dabfusion train autoencoder)."
+        )
+    folder = path / "export" if (path / "export").is_dir() else path
+    if (folder / "model_index.json").is_file():
+        raise CheckpointError(
+            f"{path} holds a pipeline of stage 2; expected an auto-encoder of stage 1: give "
+            f"{folder / 'autoencoder'}, or stage 1's own run."
+        )
+    if not (folder / CONFIG_NAME).is_file():
+        raise CheckpointError(
+            f"{path} holds no exported auto-encoder ({CONFIG_NAME} is missing): let its training "
+            "finish, or give the folder of a run that did."
+        )
+    return folder
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: export the run again.") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} does not describe an auto-encoder of stage 1: give the export folder of "
+            "`dabfusion train autoencoder`."
+        )
+    if config.get("version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {config.get('version')}, this program reads version "
+            f"{FORMAT_VERSION}: use the program's version that wrote it, or export again."
+        )
+    return config
