@@ -98,7 +98,10 @@ def motion_signal(
     if isinstance(motion, MotionSignal):
         return motion
     assert motion is not None
-    return motion_from_lengths(as_batch(motion)[..., None] / fps, fps, pixels, frames=frames)
+    speed = as_batch(motion)
+    if frames is None:
+        frames = (~speed.isnan()).sum(-1) + 1
+    return motion_from_lengths(speed.nan_to_num(0.0)[..., None] / fps, fps, pixels, frames)
 
 
 class MotionMusicAlignment2D(ClipMean):

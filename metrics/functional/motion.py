@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,35 +81,50 @@ def displacement_lengths(displacement: Tensor, remove_camera: bool = True) -> Te
         (..., H, W).
     """
     if remove_camera and displacement.numel():
-        camera = displacement.flatten(-2).median(-1).values
+        camera = _lower_median(displacement.flatten(-2))
         displacement = displacement - camera[..., None, None]
     across, down = displacement.unbind(-3)
     return torch.hypot(across, down)
 
 
+def _lower_median(values: Tensor) -> Tensor:
+    """`values.median(-1)`, three times faster on the CPU, where numpy sorts with vector code."""
+    if values.device.type != "cpu" or values.requires_grad:
+        return values.median(-1).values
+    middle = (values.shape[-1] - 1) // 2
+    return torch.from_numpy(np.sort(values.numpy(), -1)[..., middle].copy())
+
+
 def motion_from_lengths(
-    lengths: Tensor, fps: float, size: int, frames: Tensor | None = None
+    lengths: Tensor,
+    fps: float,
+    size: int,
+    frames: Tensor | None = None,
+    seen: Tensor | None = None,
 ) -> MotionSignal:
     """Mean length of each step and the activity of the moving region.
 
     Args:
-        lengths: (B, S, P) pixels moved in each step by each of P places; NaN where a place was
-            not seen.
+        lengths: (B, S, P) pixels moved in each step by each of P places.
         fps: frames a second.
         size: longer side of the frames in pixels.
         frames: (B,) valid frames of each clip; None means all S + 1.
+        seen: (B, S, P) bool, False where a place was not seen; None means all.
     """
-    speed = lengths * fps
-    clips, steps = lengths.shape[:2]
+    clips, steps, places = lengths.shape
     step = torch.arange(steps, device=lengths.device)
     if frames is None:
         valid = torch.ones(clips, steps, dtype=torch.bool, device=lengths.device)
     else:
         valid = step < frames.to(lengths.device)[:, None] - 1
-    seen = valid[..., None] & ~speed.isnan()
-    known = torch.where(seen, speed, 0.0)
-    mean = known.sum(-1) / seen.sum(-1).clamp(min=1)
-    mean = torch.where(seen.any(-1), mean, torch.nan)
+    known = lengths * (valid[..., None] * fps)
+    if seen is None:
+        count = valid.to(known.dtype) * places
+    else:
+        known = torch.where(seen, known, 0.0)
+        count = (seen & valid[..., None]).to(known.dtype).sum(-1)
+    mean = known.sum(-1) / count.clamp(min=1)
+    mean = torch.where(count > 0, mean, torch.nan)
     signal = torch.where(valid, _fill_gaps(mean, valid), torch.nan)
     if steps == 0:
         return MotionSignal(signal, torch.zeros_like(signal.sum(-1)), size)
@@ -116,8 +132,12 @@ def motion_from_lengths(
     least = (REGION_SHARE * largest.amax(-1, keepdim=True)).clamp(
         min=REGION_PX_S * size / GATE_SIZE
     )
-    region = (largest > least)[:, None] & seen
-    activity = torch.where(region, known, 0.0).sum((1, 2)) / region.sum((1, 2)).clamp(min=1)
+    region = (largest > least).to(known.dtype)[..., None]
+    if seen is None:
+        count = valid.to(known.dtype).sum(-1) * region.sum((1, 2))
+    else:
+        count = ((seen & valid[..., None]).to(known.dtype) @ region).sum((1, 2))
+    activity = (known @ region).sum((1, 2)) / count.clamp(min=1)
     return MotionSignal(signal, activity, size)
 
 
@@ -211,10 +231,11 @@ def motion_from_keypoints(
             "(B, T, J, 3) with x, y in pixels and a visibility."
         )
     lengths = torch.linalg.vector_norm(keypoints[:, 1:, :, :2] - keypoints[:, :-1, :, :2], dim=-1)
+    seen = None
     if keypoints.shape[-1] == 3:
-        seen = keypoints[..., 2] >= least_visibility
-        lengths = torch.where(seen[:, 1:] & seen[:, :-1], lengths, torch.nan)
-    return motion_from_lengths(lengths, fps, size, frames)
+        visible = keypoints[..., 2] >= least_visibility
+        seen = visible[:, 1:] & visible[:, :-1] & ~lengths.isnan()
+    return motion_from_lengths(lengths, fps, size, frames, seen)
 
 
 def _fill_gaps(signal: Tensor, valid: Tensor) -> Tensor:

@@ -44,8 +44,11 @@ def to_grey(video: Tensor) -> Tensor:
         video = (video.clamp(0, 1) * 255).round().to(torch.uint8)
     if video.shape[-3] == 1:
         return video[..., 0, :, :].contiguous()
-    red, green, blue = video.to(torch.int32).unbind(-3)
-    return ((red * 4899 + green * 9617 + blue * 1868 + 8192) >> 14).to(torch.uint8)
+    # OpenCV's fixed-point weights; every product and sum is a whole number that float32 holds.
+    weights = torch.tensor([[9798.0, 19235.0, 3735.0]])
+    flat = (weights @ video.flatten(-2).to(torch.float32))[..., 0, :]
+    grey = flat.add_(16384).div_(32768).to(torch.uint8)  # the cast cuts the fraction off
+    return grey.unflatten(-1, video.shape[-2:])
 
 
 def flow_between(
@@ -88,8 +91,8 @@ def optical_flow(video: Tensor, method: FlowMethod = "farneback") -> Tensor:
     Returns:
         (B, T - 1, 2, H, W) float32 pixels, on the video's device.
     """
-    grey = _grey_clips(video)
-    clips, frames, height, width = grey.shape
+    clips, frames, _, height, width = _checked(video).shape
+    grey = to_grey(video).numpy()
     flow = torch.zeros(clips, max(0, frames - 1), 2, height, width)
     between = flow_between(method)
     for clip in range(clips):
@@ -123,27 +126,27 @@ def motion_from_video(
     Returns:
         The signal on the video's device.
     """
-    grey = _grey_clips(video)
-    counts = [grey.shape[1]] * len(grey) if frames is None else [int(n) for n in frames]
-    size = max(grey.shape[-2:])
+    clips, length, _, height, width = _checked(video).shape
+    counts = [length] * clips if frames is None else [int(n) for n in frames]
+    size = max(height, width)
 
     def one_clip(place: int) -> MotionSignal:
         between = flow_between(method)
-        clip = grey[place, : counts[place]]
-        lengths = torch.zeros(max(0, grey.shape[1] - 1), clip[0].size if len(clip) else 0)
+        clip = to_grey(video[place, : counts[place]]).numpy()
+        lengths = torch.zeros(max(0, length - 1), height * width)
         for step in range(len(clip) - 1):
             flow = torch.from_numpy(between(clip[step], clip[step + 1])).movedim(-1, 0)
             lengths[step] = displacement_lengths(flow.contiguous(), remove_camera).flatten()
         valid = torch.tensor([counts[place]])
         return motion_from_lengths(lengths[None], fps, size, valid)
 
-    if len(grey) == 0:
-        return MotionSignal(torch.zeros(0, grey.shape[1] - 1), torch.zeros(0), size)
+    if clips == 0:
+        return MotionSignal(torch.zeros(0, max(0, length - 1)), torch.zeros(0), size)
     if workers > 1:
         with ThreadPoolExecutor(workers) as pool:
-            signals = list(pool.map(one_clip, range(len(grey))))
+            signals = list(pool.map(one_clip, range(clips)))
     else:
-        signals = [one_clip(place) for place in range(len(grey))]
+        signals = [one_clip(place) for place in range(clips)]
     joined = MotionSignal.join(signals)
     return MotionSignal(joined.speed.to(video.device), joined.activity.to(video.device), size)
 
@@ -164,10 +167,9 @@ def flow_magnitude(video: Tensor, method: FlowMethod = "farneback") -> Tensor:
     return torch.cat([signal[:, :1], signal], -1)
 
 
-def _grey_clips(video: Tensor) -> NDArray[np.uint8]:
+def _checked(video: Tensor) -> Tensor:
     if video.ndim != 5:
         raise ValueError(
             f"A batch of videos has shape {tuple(video.shape)}; expected (B, T, 3, H, W)."
         )
-    grey: NDArray[np.uint8] = to_grey(video).numpy()
-    return grey
+    return video
