@@ -269,7 +269,7 @@ def _packet_times(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], floa
 def _rotation(container: Any, stream: Any, path: str | os.PathLike[str]) -> int:
     """Degrees clockwise a player turns the picture by; it is stored with the first frame."""
     for frame in container.decode(stream):
-        return int(round(-frame.rotation / 90) * 90) % 360
+        return round(-frame.rotation / 90) * 90 % 360
     raise DataError(f"{path} holds no frame that can be decoded.")
 
 
@@ -305,7 +305,7 @@ def _decode(
 
 
 def _to_rgb(frame: Any, reformatter: Any, size: tuple[int, int] | None) -> Tensor:
-    turns = int(round(frame.rotation / 90)) % 4  # counter-clockwise
+    turns = round(frame.rotation / 90) % 4  # counter-clockwise
     height, width = size or (None, None)
     if turns % 2:
         height, width = width, height
@@ -333,7 +333,7 @@ def read_audio(
         DataError: no sound in the file, or damage in it.
     """
     start = 0.0
-    pieces: list[NDArray[np.float32]] = []
+    pieces: list[NDArray[Any]] = []
     with _opened(path) as container:
         if not container.streams.audio:
             raise DataError(f"{path} has no sound; a song or a video with sound was expected.")
@@ -351,7 +351,8 @@ def read_audio(
         first_picture = _picture_start(container)
     if not pieces:
         raise DataError(f"{path} has a sound track without a single sample.")
-    sound = np.nan_to_num(np.concatenate(pieces, axis=1), posinf=0.0, neginf=0.0)
+    sound = np.concatenate(pieces, axis=1).astype(np.float32, copy=False)
+    sound = np.nan_to_num(sound, posinf=0.0, neginf=0.0)
     sound = _shifted(sound, round((start - first_picture) * sample_rate)).clip(-1.0, 1.0)
     return sound[0] if mono else sound
 
