@@ -20,6 +20,7 @@ from experiments.errors import DONE, FAULT, INTERRUPTED, USER_ERROR, explain, on
 
 #: The story of the commands, in order: a heading and the verbs below it.
 STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Train", ("train",)),
     ("Measure", ("benchmark", "study")),
     ("Find your way", ("settings",)),
 )
@@ -81,8 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     try:
         return _dispatch(words)
-    except KeyboardInterrupt:
-        _say("Interrupted.")
+    except KeyboardInterrupt as stop:
+        _say(str(stop) or "Interrupted.")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`dabfusion settings | head`): nobody is left to tell.

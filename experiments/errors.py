@@ -38,6 +38,10 @@ class SettingsError(ValueError):
     """A setting, a command line or a run folder that cannot be used, in one sentence."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, with a sentence on what was kept."""
+
+
 def explain(error: BaseException) -> str | None:
     """The sentence for an error of the user's making, or None for a fault of ours.
 

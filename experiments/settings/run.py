@@ -21,6 +21,9 @@ class RunSettings:
     """Arithmetic of the networks; 32 is exactly reproducible on the CPU."""
     threads: int = 0
     """Threads of each process for arithmetic on the CPU; 0 leaves it to PyTorch."""
+    export: Literal["best", "last"] = "best"
+    """Which weights are exported at the end: those of the best validation, or the last; the moving
+    average of them where one is kept."""
     compile: bool = False
     """Compile the networks with torch.compile; pays off on GPUs in runs of more than some
     thousand steps, and needs a C++ compiler."""

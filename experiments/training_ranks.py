@@ -1,0 +1,164 @@
+"""One process a device on this machine, watched so that the death of one ends the run at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import IO
+
+from experiments.config import Settings
+from experiments.errors import FAULT, INTERRUPTED, USER_ERROR
+
+#: Seconds that the other ranks have to notice by themselves that one is gone.
+GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """How many processes take part in a run."""
+
+    devices: int
+    """Processes on each machine."""
+    nodes: int
+    """Machines."""
+    started: bool
+    """Whether this process is one of them (of torchrun, SLURM or `launch`)."""
+
+    @property
+    def world(self) -> int:
+        """All processes."""
+        return self.devices * self.nodes
+
+
+def find_ranks(settings: Settings) -> Ranks:
+    """What torchrun, SLURM or `launch` have started, or else what the settings ask for."""
+    environment = os.environ
+    if "LOCAL_RANK" in environment and "WORLD_SIZE" in environment:
+        world = int(environment["WORLD_SIZE"])
+        local = int(environment.get("LOCAL_WORLD_SIZE", settings.run.devices or world))
+        return Ranks(local, world // local, started=True)
+    if "SLURM_NTASKS" in environment and "SLURM_PROCID" in environment:
+        nodes = int(environment.get("SLURM_NNODES", "1"))
+        return Ranks(int(environment["SLURM_NTASKS"]) // nodes, nodes, started=True)
+    return Ranks(settings.run.devices or _available_devices(settings), settings.run.nodes, False)
+
+
+def is_main_rank() -> bool:
+    """Whether this process writes the run folder: rank 0, or the only one."""
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+    return all(int(os.environ.get(name, "0")) == 0 for name in names)
+
+
+def launch(devices: int) -> int:
+    """Run this same command once for each device, and return the exit status of the whole.
+
+    Rank 0 speaks for all; of the others only the words of one that failed first are shown.
+
+    Args:
+        devices: Processes to start.
+    """
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    # Files, not pipes: nobody reads them while the ranks run.
+    outputs = [tempfile.TemporaryFile("w+") for _ in range(devices)]  # noqa: SIM115
+    processes = [_start(rank, devices, port, outputs[rank]) for rank in range(devices)]
+    previous = signal.signal(signal.SIGTERM, lambda *_: _send(processes, signal.SIGTERM))
+    try:
+        first = _wait(processes)
+        if first is None:
+            return max(process.returncode for process in processes)
+        return _explain(first, processes[first].returncode, outputs[first])
+    except KeyboardInterrupt:  # the terminal has sent it to every rank, too
+        _end(processes, grace_s=60.0)
+        return INTERRUPTED
+    finally:
+        _end(processes, grace_s=0.0)
+        signal.signal(signal.SIGTERM, previous)
+        for output in outputs:
+            output.close()
+
+
+def _start(rank: int, devices: int, port: int, output: IO[str]) -> subprocess.Popen[str]:
+    environment = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(devices),
+        "LOCAL_WORLD_SIZE": str(devices),
+        "NODE_RANK": "0",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+    }
+    words = [sys.executable, "-m", "experiments.cli", *sys.argv[1:]]
+    quiet = None if rank == 0 else output
+    return subprocess.Popen(words, env=environment, stdout=quiet, stderr=quiet, text=True)
+
+
+def _wait(processes: list[subprocess.Popen[str]]) -> int | None:
+    """The first rank that failed, once every rank has ended; None if none failed."""
+    while True:
+        statuses = [process.poll() for process in processes]
+        failed = [rank for rank, status in enumerate(statuses) if status]
+        if failed:
+            # A rank killed from outside comes before those that fail for want of it.
+            killed = [rank for rank in failed if (statuses[rank] or 0) < 0]
+            _end(processes, grace_s=GRACE_S)
+            return (killed or failed)[0]
+        if all(status == 0 for status in statuses):
+            return None
+        time.sleep(0.2)
+
+
+def _explain(rank: int, status: int, output: IO[str]) -> int:
+    output.seek(0)
+    said = output.read().strip().splitlines()
+    if status in (USER_ERROR, INTERRUPTED):
+        if said:
+            print(said[-1], file=sys.stderr)
+        return status
+    if status < 0:
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        how = f"was ended by {name}"
+    else:
+        how = f"ended with status {status}" + (f" ({said[-1]})" if said else "")
+    print(
+        f"The run was stopped because rank {rank} {how}; give the same command with resume=auto "
+        "to go on from its last checkpoint.",
+        file=sys.stderr,
+    )
+    return FAULT
+
+
+def _send(processes: list[subprocess.Popen[str]], number: int) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(number)
+
+
+def _end(processes: list[subprocess.Popen[str]], grace_s: float) -> None:
+    until = time.monotonic() + grace_s
+    for number, patience in ((None, 0.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        if number is not None:
+            _send(processes, number)
+            until = time.monotonic() + patience
+        while time.monotonic() < until and any(p.poll() is None for p in processes):
+            time.sleep(0.1)
+        if all(process.poll() is not None for process in processes):
+            return
+
+
+def _available_devices(settings: Settings) -> int:
+    if settings.run.accelerator == "cpu":
+        return 1
+    import torch
+
+    return max(1, torch.cuda.device_count())

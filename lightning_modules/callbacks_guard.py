@@ -1,0 +1,130 @@
+"""What keeps a long training honest: reproducible steps, and a stop where numbers go wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class NonFiniteError(ValueError):
+    """Training produced a loss or gradient that is not finite, or a loss that exploded."""
+
+
+class StepSeed(Callback):
+    """Seeds torch's global generator before each step from (seed, step, rank).
+
+    Noise, time steps, dropped conditions and augmentation have generators of their own; this covers
+    what draws from the global one (dropout), so that a resumed run needs no stored state.
+
+    Args:
+        seed: The run's seed.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed for the step that begins."""
+        # Odd multipliers keep (seed, step, rank) apart for any run of less than 2**32 steps.
+        mixed = self.seed * 0x9E3779B97F4A7C15 + trainer.global_step * 0x2545F491 + 1
+        torch.manual_seed((mixed + trainer.global_rank * 0x5851F42D) & (2**63 - 1))
+
+
+class FiniteGuard(Callback):
+    """Looks at each step's loss and gradient before the optimiser uses them.
+
+    Args:
+        skip: Leave a bad step out and count it, instead of stopping.
+        explode_factor: A loss above this many times its running mean is bad, too; 0 for never.
+        report: File for the step and clip ids of the batch that stopped a run.
+        warmup: Steps before `explode_factor` counts, while the mean settles.
+    """
+
+    def __init__(self, skip: bool, explode_factor: float, report: Path, warmup: int = 100) -> None:
+        super().__init__()
+        self.skip = skip
+        self.explode_factor = explode_factor
+        self.report = report
+        self.warmup = warmup
+        self.skipped = 0
+        self._mean = 0.0
+        self._seen = 0
+        self._loss: Tensor | None = None
+        self._clip_ids: list[str] = []
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember which clips the step is about."""
+        self._clip_ids = list(batch.clip_ids)
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        """Remember the loss."""
+        self._loss = loss.detach()
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Stop or skip where the loss or the gradient is bad, on every rank alike."""
+        assert self._loss is not None
+        gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        size = torch.nn.utils.get_total_norm(gradients)
+        # One transfer for both numbers: the only moment a step waits for the device.
+        loss, norm = torch.stack([self._loss.float(), size.float().to(self._loss.device)]).tolist()
+        exploded = (
+            self.explode_factor > 0.0
+            and self._seen >= self.warmup
+            and loss > self.explode_factor * self._mean
+        )
+        bad = not (math.isfinite(loss) and math.isfinite(norm)) or exploded
+        if trainer.world_size > 1:
+            flag = torch.tensor(float(bad), device=self._loss.device)
+            bad = bool(trainer.strategy.reduce(flag, reduce_op="sum") > 0)
+        if not bad:
+            self._seen += 1
+            self._mean += (loss - self._mean) / min(self._seen, 100)
+            return
+        if not self.skip:
+            self._stop(trainer, loss, norm)
+        self.skipped += 1
+        optimizer.zero_grad(set_to_none=True)
+        pl_module.log("train/skipped_steps", float(self.skipped), rank_zero_only=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running mean and what was skipped."""
+        return {"skipped": self.skipped, "mean": self._mean, "seen": self._seen}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a checkpoint's state."""
+        self.skipped = int(state_dict["skipped"])
+        self._mean = float(state_dict["mean"])
+        self._seen = int(state_dict["seen"])
+
+    def _stop(self, trainer: Trainer, loss: float, norm: float) -> None:
+        path = self.report.with_stem(f"{self.report.stem}-rank{trainer.global_rank}")
+        if trainer.world_size == 1:
+            path = self.report
+        found = {
+            "step": trainer.global_step,
+            "loss": loss if math.isfinite(loss) else str(loss),
+            "gradient_norm": norm if math.isfinite(norm) else str(norm),
+            "clip_ids": self._clip_ids,
+        }
+        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        raise NonFiniteError(
+            f"Training stopped at step {trainer.global_step}: the loss is {loss:g} and the "
+            f'gradient\'s norm {norm:g}; the clips of the batch are in "{path}", '
+            "checkpoints/last.ckpt is from before it, and a lower learning rate or run.on_nan=skip may get past it."
+        )
