@@ -19,23 +19,14 @@ All times are seconds from the clip's first frame, never frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from torch import Tensor
 
-from metrics.accumulate import ClipMean
 from metrics.functional.alignment import SIGMA_S, Direction, align
-from metrics.functional.beats import as_batch, motion_beats, observable_window
+from metrics.functional.beats import as_batch
 from metrics.functional.controls import align_shifted, control_fractions
-from metrics.functional.motion import (
-    GATE_SIZE,
-    MotionSignal,
-    motion_from_keypoints,
-    motion_from_latent_flow,
-    motion_from_lengths,
-)
-from metrics.functional.optical_flow import FlowMethod, motion_from_video
+from metrics.functional.motion import MotionSignal
+from metrics.functional.optical_flow import FlowMethod
+from metrics.motion_source import MotionMusicMetric, beats_of
 
 VALUES = (
     "corrected",
@@ -50,61 +41,7 @@ VALUES = (
 )
 
 
-def motion_signal(
-    *,
-    video: Tensor | None = None,
-    latent_flow: Tensor | None = None,
-    keypoints: Tensor | None = None,
-    motion: MotionSignal | Tensor | None = None,
-    fps: float,
-    size: int | None = None,
-    frames: Tensor | None = None,
-    flow: FlowMethod = "farneback",
-) -> MotionSignal:
-    """The motion signal of whichever source is given.
-
-    Args:
-        video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
-        latent_flow: (B, T, 3, h, w): sampling grid in [-1, 1] and occlusion map.
-        keypoints: (B, T, J, 2 or 3): x, y in pixels and visibility.
-        motion: a `MotionSignal`, or speeds (B, T - 1) in pixels a second, NaN-padded.
-        fps: frames a second.
-        size: frame size in pixels (longer side) for every source but `video`; 128 by default.
-        frames: (B,) valid frames of each clip; None means all.
-        flow: optical flow method for `video`.
-
-    Raises:
-        ValueError: not exactly one source.
-    """
-    given = {
-        "video": video,
-        "latent_flow": latent_flow,
-        "keypoints": keypoints,
-        "motion": motion,
-    }
-    names = [name for name, value in given.items() if value is not None]
-    if len(names) != 1:
-        raise ValueError(
-            f"Motion was given as {' and '.join(names) or 'nothing'}; expected exactly one of "
-            f"{', '.join(given)}."
-        )
-    pixels = GATE_SIZE if size is None else size
-    if video is not None:
-        return motion_from_video(video, fps, frames=frames, method=flow)
-    if latent_flow is not None:
-        return motion_from_latent_flow(latent_flow, fps, pixels, frames=frames)
-    if keypoints is not None:
-        return motion_from_keypoints(keypoints, fps, pixels, frames=frames)
-    if isinstance(motion, MotionSignal):
-        return motion
-    assert motion is not None
-    speed = as_batch(motion)
-    if frames is None:
-        frames = (~speed.isnan()).sum(-1) + 1
-    return motion_from_lengths(speed.nan_to_num(0.0)[..., None] / fps, fps, pixels, frames)
-
-
-class MotionMusicAlignment2D(ClipMean):
+class MotionMusicAlignment2D(MotionMusicMetric):
     """BAS-style alignment of 2-D motion and music, corrected for chance.
 
     `compute()` returns a dictionary of scalars, means over all clips:
@@ -148,52 +85,13 @@ class MotionMusicAlignment2D(ClipMean):
     ) -> None:
         if sigma <= 0:
             raise ValueError(f"sigma is {sigma}; expected a positive number of seconds.")
-        super().__init__(VALUES, {"sigma": sigma, "direction": direction, "flow": flow})
+        super().__init__(VALUES, {"sigma": sigma, "direction": direction}, flow)
         self.sigma = sigma
         self.direction: Direction = direction
-        self.flow: FlowMethod = flow
 
-    def update(
-        self,
-        video: Tensor | None = None,
-        *,
-        fps: float,
-        music_beats: Tensor,
-        latent_flow: Tensor | None = None,
-        keypoints: Tensor | None = None,
-        motion: MotionSignal | Tensor | None = None,
-        size: int | None = None,
-        frames: Tensor | None = None,
-        music_ids: Sequence[str] | None = None,
-    ) -> None:
-        """Add a batch of clips.
-
-        Args:
-            video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
-            fps: frames a second.
-            music_beats: (B, N) seconds from the clip's first frame, NaN-padded. Beats just
-                outside the clip are welcome: the controls move them into it.
-            latent_flow: (B, T, 3, h, w) instead of `video`.
-            keypoints: (B, T, J, 2 or 3) in pixels instead of `video`.
-            motion: speeds (B, T - 1) in pixels a second instead of `video`.
-            size: frame size in pixels for every source but `video`; 128 by default.
-            frames: (B,) valid frames of each clip; None means all.
-            music_ids: the piece of music of each clip, for the standard error.
-
-        Raises:
-            ValueError: not exactly one source, or shapes that do not fit.
-        """
-        signal = motion_signal(
-            video=video,
-            latent_flow=latent_flow,
-            keypoints=keypoints,
-            motion=motion,
-            fps=fps,
-            size=size,
-            frames=frames,
-            flow=self.flow,
-        )
-        self.add(clip_scores(signal, fps, music_beats, self.sigma, self.direction), music_ids)
+    def score(self, signal: MotionSignal, fps: float, music: Tensor) -> dict[str, Tensor]:
+        """The values of each clip; see `clip_scores`."""
+        return clip_scores(signal, fps, music, self.sigma, self.direction)
 
     def compute(self) -> dict[str, Tensor]:
         """Means over all clips so far; see the class for the keys."""
@@ -203,10 +101,6 @@ class MotionMusicAlignment2D(ClipMean):
             "control_error": self.standard_error("control_difference"),
             "clips": self.clips.float(),
         }
-
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot one result of `compute()` or a list of them; returns figure and axes."""
-        return self._plot(val, ax)
 
 
 def clip_scores(
@@ -228,9 +122,8 @@ def clip_scores(
     Returns:
         A tensor (B,) for each of `VALUES`.
     """
-    beats = motion_beats(signal.speed, fps, moving=signal.moving)
+    beats, window = beats_of(signal, fps)
     music = as_batch(music_beats).to(beats.device)
-    window = observable_window(signal.frames, fps).to(beats.device)
     scores = align(beats, music, window, sigma, direction)
     moved = align_shifted(beats, music, window, control_fractions(), sigma, direction).mean(-1)
     return {

@@ -15,6 +15,13 @@ from metrics.functional.controls import (
     control_fractions,
     other_music,
 )
+from metrics.functional.distances import (
+    bootstrap_distance,
+    frechet_distance,
+    kernel_distance,
+    mean_pairwise_distance,
+    nearest_distances,
+)
 from metrics.functional.matching import (
     av_align,
     beat_coverage_and_hit,
@@ -28,10 +35,12 @@ from metrics.functional.motion import (
     motion_from_flow,
     motion_from_keypoints,
     motion_from_latent_flow,
+    motion_profile,
 )
 from metrics.functional.optical_flow import flow_magnitude, motion_from_video, optical_flow
 from metrics.functional.phase import phase_cosine, shift_beats
 from metrics.functional.presets import PRESETS, preset_alignment, preset_motion_beats
+from metrics.functional.warping import signal_jerk, visible_before, warp, warp_errors
 
 __all__ = [
     "PRESETS",
@@ -48,17 +57,23 @@ __all__ = [
     "beat_f1",
     "beat_f1_chance",
     "beat_f1_corrected",
+    "bootstrap_distance",
     "cluster_bootstrap",
     "control_fractions",
     "correct_for_chance",
     "flow_magnitude",
+    "frechet_distance",
     "keep_inside",
+    "kernel_distance",
     "local_peaks",
+    "mean_pairwise_distance",
     "motion_beats",
     "motion_from_flow",
     "motion_from_keypoints",
     "motion_from_latent_flow",
     "motion_from_video",
+    "motion_profile",
+    "nearest_distances",
     "observable_window",
     "optical_flow",
     "other_music",
@@ -66,4 +81,8 @@ __all__ = [
     "preset_alignment",
     "preset_motion_beats",
     "shift_beats",
+    "signal_jerk",
+    "visible_before",
+    "warp",
+    "warp_errors",
 ]

@@ -238,6 +238,28 @@ def motion_from_keypoints(
     return motion_from_lengths(lengths, fps, size, frames, seen)
 
 
+def motion_profile(signal: MotionSignal, points: int = 32) -> Tensor:
+    """A clip's speed over time as features for `MotionDiversity` and `NearestTrainingClip`.
+
+    Args:
+        signal: motion of B clips.
+        points: D, the number of places between the first and the last step at which the speed is
+            read.
+
+    Returns:
+        (B, D) pixels a second in frames of 128; 0 for clips of one frame.
+    """
+    steps = signal.frames - 1
+    if signal.speed.shape[-1] == 0:
+        return signal.speed.new_zeros(len(signal.speed), points)
+    place = torch.linspace(0, 1, points).to(signal.speed) * (steps - 1).clamp(min=0)[:, None]
+    before = place.floor().long()
+    after = torch.minimum(before + 1, (steps - 1).clamp(min=0)[:, None])
+    known = signal.speed.nan_to_num(0.0)
+    start, end = known.gather(-1, before), known.gather(-1, after)
+    return (start + (place - before) * (end - start)) * (GATE_SIZE / signal.size)
+
+
 def _fill_gaps(signal: Tensor, valid: Tensor) -> Tensor:
     """Draw straight lines over NaN inside the valid part; at its ends hold the nearest value."""
     known = ~signal.isnan()

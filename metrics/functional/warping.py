@@ -1,0 +1,105 @@
+"""Temporal consistency: does the next frame look like the last one, moved by the flow?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def warp(images: Tensor, flow: Tensor) -> Tensor:
+    """Look up each pixel of `images` at its place plus the flow, bilinearly.
+
+    Args:
+        images: (N, C, H, W).
+        flow: (N, 2, H, W) pixels (x, y), from the result's grid into `images`.
+
+    Returns:
+        (N, C, H, W); places outside take the edge's value (see `inside_frame`).
+    """
+    height, width = images.shape[-2:]
+    place = _pixel_grid(flow) + flow
+    scale = torch.tensor([max(width - 1, 1), max(height - 1, 1)]).to(place)
+    grid = (2 * place.movedim(1, -1) / scale - 1).to(images.dtype)
+    return torch.nn.functional.grid_sample(
+        images, grid, mode="bilinear", padding_mode="border", align_corners=True
+    )
+
+
+def inside_frame(flow: Tensor) -> Tensor:
+    """(N, H, W) bool: the place that the flow (N, 2, H, W) points to lies in the frame."""
+    height, width = flow.shape[-2:]
+    across, down = (_pixel_grid(flow) + flow).unbind(1)
+    slack = 1e-3
+    return (
+        (across >= -slack)
+        & (across <= width - 1 + slack)
+        & (down >= -slack)
+        & (down <= height - 1 + slack)
+    )
+
+
+def visible_before(backward: Tensor, forward: Tensor) -> Tensor:
+    """Pixels that could be seen in the frame before (Sundaram et al. 2010).
+
+    A pixel is taken for occluded when going back and forth does not lead home:
+    |b + f(x + b)|^2 >= 0.01 (|b|^2 + |f(x + b)|^2) + 0.5.
+
+    Args:
+        backward: (N, 2, H, W) pixels, from the frame to the one before.
+        forward: (N, 2, H, W) pixels, from the one before to the frame.
+
+    Returns:
+        (N, H, W) bool.
+    """
+    there = warp(forward, backward)
+    astray = (backward + there).square().sum(1)
+    lengths = backward.square().sum(1) + there.square().sum(1)
+    return (astray < 0.01 * lengths + 0.5) & inside_frame(backward)
+
+
+def warp_errors(frames: Tensor, backward: Tensor, visible: Tensor) -> Tensor:
+    """Mean squared difference of each frame and the last one moved by the flow (Lai et al. 2018).
+
+    Args:
+        frames: (B, T, C, H, W) in [0, 1].
+        backward: (B, T - 1, 2, H, W) pixels from frame k + 1 to frame k.
+        visible: (B, T - 1, H, W) bool, False on pixels that were not there before.
+
+    Returns:
+        (B,): mean over all visible pixels of a clip, in [0, 1]; 0 if there is none.
+    """
+    clips, steps = backward.shape[:2]
+    if steps == 0:
+        return frames.new_zeros(clips)
+    moved = warp(frames[:, :-1].flatten(0, 1), backward.flatten(0, 1))
+    apart = (frames[:, 1:].flatten(0, 1) - moved).square().mean(1).unflatten(0, (clips, steps))
+    seen = visible.to(apart)
+    return (apart * seen).sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp(min=1)
+
+
+def signal_jerk(speed: Tensor, fps: float) -> Tensor:
+    """Mean absolute second derivative of a motion signal: how shaky a motion is.
+
+    Args:
+        speed: (B, S) pixels a second, NaN behind each clip's end.
+        fps: frames a second.
+
+    Returns:
+        (B,) pixels a second cubed; 0 for clips of fewer than four frames.
+    """
+    if speed.shape[-1] < 3:
+        return speed.new_zeros(len(speed))
+    bend = (speed[:, 2:] - 2 * speed[:, 1:-1] + speed[:, :-2]).abs() * fps**2
+    known = ~bend.isnan()
+    return torch.where(known, bend, 0.0).sum(-1) / known.sum(-1).clamp(min=1)
+
+
+def _pixel_grid(flow: Tensor) -> Tensor:
+    """(1, 2, H, W): x and y of every pixel."""
+    height, width = flow.shape[-2:]
+    down, across = torch.meshgrid(
+        torch.arange(height, device=flow.device, dtype=flow.dtype),
+        torch.arange(width, device=flow.device, dtype=flow.dtype),
+        indexing="ij",
+    )
+    return torch.stack([across, down])[None]
