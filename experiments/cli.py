@@ -20,6 +20,7 @@ from experiments.errors import DONE, FAULT, INTERRUPTED, USER_ERROR, explain, on
 
 #: The story of the commands, in order: a heading and the verbs below it.
 STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Data", ("synthesize",)),
     ("Train", ("train",)),
     ("Measure", ("benchmark", "study")),
     ("Find your way", ("settings",)),

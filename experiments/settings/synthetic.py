@@ -30,7 +30,7 @@ class SyntheticSettings:
     rooms: Literal["varied", "stage"] = "varied"
     """Where they dance: a room for each person, or the white stage that AIST films on."""
     crf: int = 17
-    """Quality of the stored videos: x264's constant rate factor, 0 for lossless, 23 for ordinary."""
+    """Quality of the stored videos: x264's constant rate factor, 0 lossless, 23 ordinary."""
     workers: int = 0
     """Processes to render with; 0 takes one for each core."""
 
