@@ -126,5 +126,6 @@ class FiniteGuard(Callback):
         raise NonFiniteError(
             f"Training stopped at step {trainer.global_step}: the loss is {loss:g} and the "
             f'gradient\'s norm {norm:g}; the clips of the batch are in "{path}", '
-            "checkpoints/last.ckpt is from before it, and a lower learning rate or run.on_nan=skip may get past it."
+            "checkpoints/last.ckpt is from before it, and a lower learning rate or "
+            "run.on_nan=skip may get past it."
         )

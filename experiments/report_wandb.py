@@ -1,0 +1,18 @@
+"""Log a finished page to Weights & Biases."""
+
+from pathlib import Path
+
+
+def log_page(page: Path, project: str, title: str) -> None:
+    """One run of type ``comparison`` that shows the page; offline where nobody is logged in.
+
+    Args:
+        page: the HTML file.
+        project: name of the project.
+        title: name of the run.
+    """
+    import wandb
+
+    mode = "online" if wandb.api.api_key else "offline"
+    with wandb.init(project=project, job_type="comparison", name=title, mode=mode) as run:
+        run.log({"comparison": wandb.Html(page.read_text("utf-8"), inject=False)})

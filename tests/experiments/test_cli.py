@@ -1,0 +1,102 @@
+"""The command line: its help, its exit statuses, its sentences."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments import cli
+from experiments.arguments import described_modules, find_module
+
+HEAVY = ("torch", "lightning", "wandb", "numpy", "omegaconf", "diffusers", "librosa", "matplotlib")
+
+
+def test_help_tells_the_story_with_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    places = [text.index(f"\n  {verb} ") for verb in cli.verbs()]
+    assert places == sorted(places)
+
+
+def test_every_command_module_is_in_the_story() -> None:
+    folder = Path(cli.__file__).parent / "commands"
+    modules = {path.stem.replace("_", "-") for path in folder.glob("*.py")} - {"--init--"}
+    assert modules == set(cli.verbs())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from experiments import cli; cli.help_text(); "
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_is_quick() -> None:
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-m", "experiments.cli", "--help"], check=True, stdout=-3)
+    # 0.7 s on an idle machine; the double leaves room for a busy one.
+    assert time.monotonic() - began < 1.4
+
+
+@pytest.mark.parametrize("verb", cli.verbs())
+def test_every_command_has_help_and_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    command = cli.load_command(verb)
+    assert all(example.split()[0] in ("dabfusion", "torchrun") for example in command.EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["trian"], "the nearest is train"),
+        (["train"], "stage"),
+        (["train", "everything"], "everything"),
+        (["train", "autoencoder", "--fast"], "--fast"),
+        (["settings", "nothing-like-this"], "nothing-like-this"),
+        (["benchmark", "nothing"], "nothing"),
+        (["study", "nothing"], "nothing"),
+    ],
+)
+def test_a_bad_command_line_is_one_sentence_and_status_2(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert expected in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_a_fault_of_ours_is_status_1_and_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # A benchmark's numbers that JSON cannot hold would be our fault: here, a command that is none.
+    assert cli.main([None]) == 1  # type: ignore[list-item]
+    sentence = capsys.readouterr().err
+    log = Path(sentence.split(" is in ")[-1].strip().rstrip("."))
+    assert "Traceback" in log.read_text(encoding="utf-8")
+    assert "Traceback" not in sentence
+    log.unlink()
+
+
+def test_settings_shows_type_default_and_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["settings", "run.wandb", "run.wandb=off"]) == 0
+    text = capsys.readouterr().out
+    assert "run.wandb = off    (auto | online | offline | off, default auto)" in text
+    assert "Weights & Biases" in text
+
+
+def test_names_of_two_words_find_their_module() -> None:
+    known = described_modules("studies", needs_help=True)
+    for name in known:
+        assert find_module("studies", name.split("_"), needs_help=True)[0] == name
+    first = next(iter(known))
+    assert find_module("studies", [first, "--rest"], needs_help=True) == (first, ["--rest"])
