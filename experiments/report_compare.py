@@ -86,10 +86,10 @@ def compare_runs(paths: Sequence[Path], out: Path, options: CompareOptions) -> C
 
 
 def format_number(value: float | None) -> str:
-    """Four significant digits; a dash for what is not there."""
+    """Three significant digits; a dash for what is not there."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.4g}" if abs(value) < 1e5 else f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def format_seconds(seconds: float) -> str:
@@ -154,7 +154,7 @@ def _table_context(table: Any, names: Sequence[str]) -> dict[str, Any]:
                     "text": format_number(score.mean) if score else "–",
                     "interval": _interval(score),
                     "difference": _difference(difference),
-                    "clear": bool(difference and (difference.low > 0 or difference.high < 0)),
+                    "certain": bool(difference) and _is_clear(difference),
                 }
             )
         rows.append({"index": names.index(row.run), "clips": row.clips, "cells": cells})
@@ -165,6 +165,12 @@ def _table_context(table: Any, names: Sequence[str]) -> dict[str, Any]:
         "rows": rows,
         "baseline": names.index(table.baseline),
     }
+
+
+def _is_clear(difference: Interval) -> bool:
+    """Whether the interval leaves out 0, by more than rounding."""
+    least = 1e-9 * max(abs(difference.low), abs(difference.high), 1.0)
+    return difference.low > least or difference.high < -least
 
 
 def _interval(score: Interval | None) -> str:

@@ -13,6 +13,12 @@ def log_page(page: Path, project: str, title: str) -> None:
     """
     import wandb
 
-    mode = "online" if wandb.api.api_key else "offline"
-    with wandb.init(project=project, job_type="comparison", name=title, mode=mode) as run:
+    from experiments.logging_wandb import logged_in
+
+    with wandb.init(
+        project=project,
+        job_type="comparison",
+        name=title,
+        mode="online" if logged_in() else "offline",
+    ) as run:
         run.log({"comparison": wandb.Html(page.read_text("utf-8"), inject=False)})

@@ -1,0 +1,72 @@
+"""Run folders as `dabfusion train` and `dabfusion evaluate` leave them, made quickly."""
+
+import csv
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+MANIFEST = {
+    "format": 1,
+    "stage": "diffusion",
+    "preset": "quickstart",
+    "command": "dabfusion train diffusion preset=quickstart",
+    "code": {"commit": "0123456789abcdef", "dirty": True},
+    "machine": {"processor": "A Processor", "gpus": []},
+    "finished": "2026-01-01T00:00:00+00:00",
+}
+
+
+def make_run(
+    path: Path,
+    settings: Mapping[str, Any],
+    *,
+    steps: int = 100,
+    final: float = 0.1,
+    seed: int = 0,
+) -> Path:
+    """config.yaml, manifest.json and metrics.jsonl of a run whose loss falls to ``final``."""
+    generator = np.random.default_rng(seed)
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(yaml.safe_dump(dict(settings)))
+    (path / "manifest.json").write_text(json.dumps(MANIFEST))
+    with (path / "metrics.jsonl").open("w") as file:
+        for step in range(1, steps + 1):
+            loss = final + np.exp(-step / 20) * (1 + 0.1 * generator.normal())
+            line = {"step": step, "seconds": 0.5 * step, "epoch": 0, "train/loss": loss}
+            if step % 10 == 0:
+                line["val/align_corrected"] = 0.5 - loss / 2
+            file.write(json.dumps(line) + "\n")
+    return path
+
+
+def add_evaluation(
+    run: Path,
+    digest: str,
+    scores: Mapping[str, Sequence[float]],
+    *,
+    folder: str = ".",
+) -> None:
+    """One evaluation: as many clips as there are scores, two clips a piece of music."""
+    place = run / "evaluation" / folder
+    place.mkdir(parents=True, exist_ok=True)
+    protocol = {"hash": digest, "fps": 10, "frames": 40, "data_digest": f"data-of-{digest}"}
+    (place / "protocol.json").write_text(json.dumps(protocol))
+    with (place / "clips.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "music_id", *scores])
+        for i, values in enumerate(zip(*scores.values(), strict=True)):
+            writer.writerow([f"clip{i:02}", f"mBR{i // 2}", *values])
+
+
+def add_sample(run: Path, video: Path, clip: str, step: int = 100) -> None:
+    """A video of ``samples/`` and the beats beside it."""
+    folder = run / "samples" / f"step-{step:06}"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(video, folder / f"{clip}.mp4")
+    beats = {"music_beats_s": [0.1, 0.35], "motion_beats_s": [0.12]}
+    (folder / f"{clip}.json").write_text(json.dumps(beats))

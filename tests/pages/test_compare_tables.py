@@ -1,0 +1,109 @@
+"""What a comparison says must follow from the runs' own files."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs_on_disk import add_evaluation, make_run
+
+from experiments.errors import SettingsError
+from experiments.report_curves import chart, thin
+from experiments.report_runs import differing_settings, find_runs, read_run, run_names
+from experiments.report_scores import hedges_g, last_values, score_tables, t_interval
+
+
+def test_only_settings_that_differ(tmp_path: Path) -> None:
+    base = {"seed": 0, "out": "a", "music": {"beats": "none", "dim": 64}, "stage2": {"rate": 0.1}}
+    other = {"seed": 0, "out": "b", "music": {"beats": "frame", "dim": 64}, "stage2": {}}
+    runs = [
+        read_run(make_run(tmp_path / name, settings), name)
+        for name, settings in (("a", base), ("b", other))
+    ]
+    assert differing_settings(runs) == ["music.beats", "stage2.rate"]
+
+
+def test_runs_are_found_and_named_apart(tmp_path: Path) -> None:
+    for name in ("x/seed0", "x/seed1", "y/seed0"):
+        make_run(tmp_path / name, {})
+    paths = find_runs([tmp_path / "x", tmp_path / "y" / "seed0", tmp_path / "x" / "seed0"])
+    assert run_names(paths) == ["x/seed0", "seed1", "y/seed0"]
+    with pytest.raises(SettingsError, match="holds no run"):
+        find_runs([_empty(tmp_path)])
+
+
+def _empty(folder: Path) -> Path:
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+def test_curves_steps_and_cost(tmp_path: Path) -> None:
+    run = read_run(make_run(tmp_path / "a", {}, steps=50), "a")
+    assert (run.steps, run.seconds) == (50, 25.0)
+    assert [step for step, _ in run.curves["val/align_corrected"]] == [10, 20, 30, 40, 50]
+    assert "epoch" not in run.curves
+    assert list(last_values([run])) == ["val/align_corrected"]
+
+
+def test_protocols_are_not_mixed_and_differences_are_paired(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    hard = generator.normal(size=20)  # clips differ much, methods little
+    for name, digest, gain in (("a", "p1", 0.0), ("b", "p1", 0.2), ("c", "p2", 5.0)):
+        run = make_run(tmp_path / name, {})
+        add_evaluation(run, digest, {"align": list(hard + gain), "chance": [0.2] * 20})
+    runs = [read_run(tmp_path / name, name) for name in "abc"]
+    first, second = score_tables(runs)
+    assert [[row.run for row in table.rows] for table in (first, second)] == [["a", "b"], ["c"]]
+    assert first.metrics == ["align", "chance"]
+    row = first.rows[1]
+    assert row.scores["align"].mean == pytest.approx(hard.mean() + 0.2)
+    assert row.scores["align"].low < 0 < row.scores["align"].high
+    # The same clips: their differences cancel, and what is left is certain.
+    assert row.differences["align"].mean == pytest.approx(0.2)
+    assert row.differences["align"].low == pytest.approx(0.2)
+    assert first.rows[0].differences == {}
+    assert score_tables(runs, baseline="b")[0].rows[0].differences["align"].mean < 0
+
+
+def test_difference_uses_shared_clips_only(tmp_path: Path) -> None:
+    add_evaluation(make_run(tmp_path / "a", {}), "p", {"align": [1.0, 2.0, 30.0, 40.0]})
+    add_evaluation(make_run(tmp_path / "b", {}), "p", {"align": [2.0, 3.0]})
+    runs = [read_run(tmp_path / name, name) for name in "ab"]
+    difference = score_tables(runs)[0].rows[1].differences["align"]
+    assert (difference.mean, difference.clips) == (1.0, 2)
+
+
+def test_chart_axes() -> None:
+    drawn = chart("m", {0: [(0, 1.0), (10, 3.0)], 2: [(5, math.nan), (10, 2.0)]}, "abc")
+    assert drawn is not None
+    assert not drawn.logarithmic
+    assert [line.name for line in drawn.lines] == ["a", "c"]
+    assert drawn.lines[0].points == "58.0,216.0 450.0,10.0"
+    assert drawn.lines[1].points == "450.0,113.0"
+    assert [tick.text for tick in drawn.y_ticks] == ["1", "1.5", "2", "2.5", "3"]
+    assert chart("m", {0: [(1, math.nan)]}, "a") is None
+    flat = chart("m", {0: [(1, 0.0), (2, 0.0)]}, "a")
+    assert flat is not None
+    assert "nan" not in flat.lines[0].points
+    steep = chart("m", {0: [(1, 1e-3), (2, 1.0)]}, "a")
+    assert steep is not None
+    assert steep.logarithmic
+    assert [tick.text for tick in steep.y_ticks] == ["0.001", "0.01", "0.1", "1"]
+
+
+def test_thinning_keeps_the_mean_and_the_end() -> None:
+    points = [(i, float(i % 7)) for i in range(5000)]
+    thinned = thin(points)
+    assert len(thinned) <= 200
+    assert thinned[-1] == (4999.0, 4999 % 7)
+    assert np.mean([y for _, y in thinned]) == pytest.approx(3, abs=0.1)
+
+
+def test_effect_size_and_interval_known_values() -> None:
+    # d = (5 - 3) / 1.581 = 1.2649; J = 1 - 3 / 31.
+    assert hedges_g([3, 4, 5, 6, 7], [1, 2, 3, 4, 5]) == pytest.approx(1.2649 * (1 - 3 / 31), 1e-4)
+    assert math.isnan(hedges_g([1.0], [1.0, 2.0]))
+    interval = t_interval([1.0, 2.0, 3.0])
+    # t(0.975, 2) = 4.302653, s / sqrt(3) = 0.577350
+    assert (interval.low, interval.high) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-5)
+    assert math.isnan(t_interval([4.0]).low)
