@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lightning_modules.networks.flow_predictor import FlowPredictor
 from lightning_modules.networks.generator import Generator
 from lightning_modules.networks.regions import BackgroundPredictor, RegionPredictor, Regions
-from lightning_modules.networks.warp import resize_grid, warp
+from lightning_modules.networks.warp import ALIGN_CORNERS, resize_grid, warp
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,15 @@ class LatentFlowAutoencoder(nn.Module):
         downsamplings: int = 2,
         residual_blocks: int = 6,
         skips: bool = True,
+        align_corners: bool = ALIGN_CORNERS,
         kernel: int = 7,
         stem: str = "gaussian",
         norm: str = "batch",
     ) -> None:
         super().__init__()
         values = locals()
+        self.checkpoint_gradients = False
+        """Compute activations of the hourglasses and the decoder twice instead of keeping them."""
         names = inspect.signature(LatentFlowAutoencoder).parameters
         self.config: dict[str, Any] = {name: values[name] for name in names}
         self.region_predictor = RegionPredictor(
@@ -129,6 +133,7 @@ class LatentFlowAutoencoder(nn.Module):
             correct_sign=correct_sign,
             prior=prior,
             prior_background=prior_background,
+            align_corners=align_corners,
             stem=stem,
             norm=norm,
         )
@@ -139,6 +144,7 @@ class LatentFlowAutoencoder(nn.Module):
             downsamplings=downsamplings,
             residual_blocks=residual_blocks,
             skips=skips,
+            align_corners=align_corners,
             kernel=kernel,
             stem=stem,
             norm=norm,
@@ -183,12 +189,18 @@ class LatentFlowAutoencoder(nn.Module):
         flow = latent_flow[:, :, :2].movedim(2, -1)
         return self.generator.decode(reference, maps, flow, latent_flow[:, :, 2:])[0]
 
+    def deform(self, reference: Tensor, flow: Tensor) -> Tensor:
+        """Images (B, 3, H, W) warped by flows (B, T, h, w, 2): (B, T, 3, H, W), nothing painted."""
+        aligned: bool = self.config["align_corners"]
+        height, width = reference.shape[-2:]
+        return warp(reference, resize_grid(flow, height, width, aligned), aligned)
+
     def forward(self, reference: Tensor, driving: Tensor) -> AutoencoderOutput:
         """All intermediates for `reference` (B, 3, H, W) and `driving` (B, T, 3, H, W)."""
         source, target, background, flow, occlusion = self._motion(reference, driving)
         maps = self.generator.encode(reference)
-        prediction, raw = self.generator.decode(reference, maps, flow, occlusion)
-        deformed = warp(reference, resize_grid(flow, *reference.shape[-2:]))
+        prediction, raw = self._run(self.generator.decode, reference, maps, flow, occlusion)
+        deformed = self.deform(reference, flow)
         return AutoencoderOutput(
             reference=source,
             driving=target,
@@ -206,15 +218,20 @@ class LatentFlowAutoencoder(nn.Module):
     ) -> tuple[Regions, Regions, Tensor, Tensor, Tensor]:
         self._check(reference, driving)
         frames = driving.flatten(0, 1)
-        source = self.region_predictor(reference)
-        target = self.region_predictor(frames)
+        source = self._run(self.region_predictor, reference)
+        target = self._run(self.region_predictor, frames)
         if self.background_predictor.kind == "zero":
             pairs = frames
         else:
             pairs = torch.cat([reference.repeat_interleave(driving.shape[1], 0), frames], dim=1)
         background = self.background_predictor(pairs)
-        flow, occlusion = self.flow_predictor(reference, source, target, background)
+        flow, occlusion = self._run(self.flow_predictor, reference, source, target, background)
         return source, target, background, flow, occlusion
+
+    def _run(self, part: Callable[..., Any], *inputs: Any) -> Any:
+        if self.checkpoint_gradients and torch.is_grad_enabled():
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
 
     def _fits(self, side: int) -> bool:
         config = self.config

@@ -43,6 +43,7 @@ class FlowPredictor(nn.Module):
         correct_sign: bool,
         prior: float,
         prior_background: float,
+        align_corners: bool,
         stem: str,
         norm: str,
     ) -> None:
@@ -53,6 +54,7 @@ class FlowPredictor(nn.Module):
         self.correct_sign = correct_sign
         self.prior = prior
         self.prior_background = prior_background
+        self.align_corners = align_corners
         self.down = (
             AntialiasedDownsample(channels, scale) if stem == "gaussian" else nn.AvgPool2d(scale)
         )
@@ -84,7 +86,8 @@ class FlowPredictor(nn.Module):
             candidates = self._candidates(reference, driving, background, grid, batch)
         inputs = heatmaps[:, :, :, None]
         if self.deformed_source:
-            moved = warp(small, candidates.flatten(1, 2)).unflatten(1, candidates.shape[1:3])
+            moved = warp(small, candidates.flatten(1, 2), self.align_corners)
+            moved = moved.unflatten(1, candidates.shape[1:3])
             inputs = torch.cat([inputs, moved.to(inputs.dtype)], dim=3)
         features = self.hourglass(inputs.to(source.dtype).flatten(2, 3).flatten(0, 1))
         logits = self.mask(features).to(geometry_dtype(source.dtype)).unflatten(0, (batch, times))

@@ -37,12 +37,14 @@ class Generator(nn.Module):
         downsamplings: int,
         residual_blocks: int,
         skips: bool,
+        align_corners: bool,
         kernel: int,
         stem: str,
         norm: str,
     ) -> None:
         super().__init__()
         self.skips = skips
+        self.align_corners = align_corners
         self.unshuffle = stem == "unshuffle"
         pixels = channels * 4 if self.unshuffle else channels
         levels = downsamplings - 1 if self.unshuffle else downsamplings
@@ -77,8 +79,9 @@ class Generator(nn.Module):
 
         def apply(skip: Tensor, previous: Tensor | None) -> Tensor:
             size = (skip.shape[-2], skip.shape[-1])
-            moved = warp(skip, resize_grid(flow, *size)).flatten(0, 1)
-            share = resize_map(occlusion, *size).flatten(0, 1).to(moved.dtype)
+            grid = resize_grid(flow, *size, self.align_corners)
+            moved = warp(skip, grid, self.align_corners).flatten(0, 1)
+            share = resize_map(occlusion, *size, self.align_corners).flatten(0, 1).to(moved.dtype)
             if previous is None:
                 return moved * share
             return torch.lerp(previous.to(moved.dtype), moved, share)

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 #: The published model spans its grids between the centres of the outer pixels, yet samples them as
-#: if -1 and 1 were the outer edges. Trained weights depend on the mismatch (it is a shrink by
-#: (n - 1) / n), so it stays; every sampling and every resizing of a flow goes by this constant.
+#: if -1 and 1 were the outer edges. Weights trained so depend on the mismatch (the identity shrinks
+#: a picture by (n - 1) / n, 6% at 16 cells), so it is the default; networks that are trained here
+#: may choose True, for which the identity moves nothing. Every sampling and resizing goes by it.
 ALIGN_CORNERS = False
 
 
@@ -35,7 +36,7 @@ def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
     return torch.stack([x, y], dim=-1)
 
 
-def warp(image: Tensor, grid: Tensor) -> Tensor:
+def warp(image: Tensor, grid: Tensor, align_corners: bool = ALIGN_CORNERS) -> Tensor:
     """Samples `image` (B, C, H, W) at `grid` (B, T, h, w, 2): (B, T, C, h, w).
 
     Bilinear; zeros outside. The T grids of an input lie under one another in one call, so the
@@ -49,24 +50,28 @@ def warp(image: Tensor, grid: Tensor) -> Tensor:
             grid.to(dtype).reshape(batch, times * height, width, 2),
             mode="bilinear",
             padding_mode="zeros",
-            align_corners=ALIGN_CORNERS,
+            align_corners=align_corners,
         )
     sampled = sampled.reshape(batch, image.shape[1], times, height, width)
     return sampled.transpose(1, 2).to(image.dtype)
 
 
-def resize_grid(grid: Tensor, height: int, width: int) -> Tensor:
+def resize_grid(
+    grid: Tensor, height: int, width: int, align_corners: bool = ALIGN_CORNERS
+) -> Tensor:
     """A grid (B, T, h, w, 2) resized bilinearly to (B, T, height, width, 2)."""
     if grid.shape[2:4] == (height, width):
         return grid
-    return resize_map(grid.movedim(-1, 2), height, width).movedim(2, -1)
+    return resize_map(grid.movedim(-1, 2), height, width, align_corners).movedim(2, -1)
 
 
-def resize_map(maps: Tensor, height: int, width: int) -> Tensor:
+def resize_map(
+    maps: Tensor, height: int, width: int, align_corners: bool = ALIGN_CORNERS
+) -> Tensor:
     """Maps (B, T, C, h, w) resized bilinearly to (B, T, C, height, width), in their own type."""
     if maps.shape[-2:] == (height, width):
         return maps
     resized = F.interpolate(
-        maps.flatten(0, 1), size=(height, width), mode="bilinear", align_corners=ALIGN_CORNERS
+        maps.flatten(0, 1), size=(height, width), mode="bilinear", align_corners=align_corners
     )
     return resized.unflatten(0, maps.shape[:2])

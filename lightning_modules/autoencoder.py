@@ -1,0 +1,173 @@
+"""Stage 1's LightningModule: takes built networks, computes the objective, logs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from datamodules.batch import ClipBatch, to_unit
+from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
+from lightning_modules.networks.vgg import VGG19Pyramid
+from lightning_modules.objective import LossWeights, objective
+from lightning_modules.randomness import Purpose, generator_for
+from lightning_modules.reconstruction import (
+    SUMS,
+    reconstruction_scores,
+    reconstruction_sums,
+)
+
+MILESTONES = (0.6, 0.9)  # shares of training after which the published rate drops by 10
+
+
+@dataclass(frozen=True)
+class AutoencoderOptimizer:
+    """Adam (decoupled weight decay), its schedule over `steps` steps, and clipping."""
+
+    steps: int
+    learning_rate: float
+    beta1: float
+    beta2: float
+    weight_decay: float
+    schedule: str
+    """`steps` or `cosine`."""
+    warmup_steps: int
+    gradient_clip: float
+
+    def factor(self, step: int) -> float:
+        """What the learning rate is multiplied by at this step."""
+        rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        done = min(1.0, step / self.steps)
+        if self.schedule == "cosine":
+            return rise * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+        return rise * math.prod(0.1 for share in MILESTONES if done >= share)
+
+
+class LatentFlowAutoencoderModule(LightningModule):
+    """Trains a latent-flow auto-encoder on clips whose first frame is the reference.
+
+    Args:
+        network: the auto-encoder; frozen parameters stay as they are.
+        weights: of the objective's terms.
+        optimizer: Adam and its schedule.
+        features: VGG-19 for the perceptual loss, or None for the terms that need no weights.
+        seed: of the random warps; a warp depends on (seed, step, clip, frame) alone.
+        sizes: progressive resolution, one size (pixels) for each equal share of the steps; empty
+            trains at the clips' own size.
+        channels_last: memory layout of the network and its images.
+    """
+
+    sums: Tensor
+
+    def __init__(
+        self,
+        network: LatentFlowAutoencoder,
+        weights: LossWeights,
+        optimizer: AutoencoderOptimizer,
+        features: VGG19Pyramid | None,
+        seed: int,
+        sizes: Sequence[int] = (),
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        if channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.weights = weights
+        self.optimizer_settings = optimizer
+        # In a list, so that 20 million frozen weights are no part of checkpoints and averages.
+        self._features = [features] if features is not None else []
+        self.seed = seed
+        self.sizes = tuple(sizes)
+        self.register_buffer("sums", torch.zeros(len(SUMS), dtype=torch.float64), persistent=False)
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        frames = self._resize(_frames(batch))
+        terms, _ = objective(
+            self.network,
+            frames,
+            batch.keypoints,
+            self.weights,
+            self._pyramid(),
+            self._generators(batch.index, frames.shape[1] - 1),
+        )
+        loss = torch.stack(list(terms.values())).sum()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        for name, term in terms.items():
+            self.log(f"train/{name}", term, batch_size=len(batch))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.sums.zero_()
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+        frames = _frames(batch)
+        output = self.network(frames[:, 0], frames[:, 1:])
+        self.sums += reconstruction_sums(
+            frames[:, 0], frames[:, 1:], output.prediction.float(), output.deformed.float()
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val/l1_ratio` (to be minimised) and its companions, over all ranks' clips."""
+        gathered = self.all_gather(self.sums)
+        assert isinstance(gathered, Tensor)
+        for name, value in reconstruction_scores(gathered.reshape(-1, len(SUMS)).sum(0)).items():
+            self.log(f"val/{name}", value, prog_bar=name == "l1_ratio", rank_zero_only=False)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        settings = self.optimizer_settings
+        optimizer = torch.optim.AdamW(
+            [p for p in self.network.parameters() if p.requires_grad],
+            lr=settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, settings.factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        """Clips to the norm in the settings; the Trainer's own arguments are not used."""
+        if self.optimizer_settings.gradient_clip:
+            nn.utils.clip_grad_norm_(
+                self.network.parameters(), self.optimizer_settings.gradient_clip
+            )
+
+    def _pyramid(self) -> VGG19Pyramid | None:
+        return self._features[0].to(self.device) if self._features else None
+
+    def _generators(self, index: Tensor, times: int) -> list[torch.Generator]:
+        return [
+            generator_for(self.seed, Purpose.TRAINING, self.global_step, int(i) * times + t)
+            for i in index.tolist()
+            for t in range(times)
+        ]
+
+    def _resize(self, frames: Tensor) -> Tensor:
+        """Frames at the size that this share of training is due; never enlarged."""
+        if not self.sizes:
+            return frames
+        share = self.global_step * len(self.sizes) // self.optimizer_settings.steps
+        size = self.sizes[min(share, len(self.sizes) - 1)]
+        if size >= frames.shape[-1]:
+            return frames
+        resized = F.interpolate(frames.flatten(0, 1), size=(size, size), mode="area")
+        return resized.unflatten(0, frames.shape[:2])
+
+
+def _frames(batch: ClipBatch) -> Tensor:
+    if batch.frames is None:
+        raise ValueError("Stage 1 learns from frames, and this batch carries none.")
+    if batch.frames.shape[1] < 2:
+        raise ValueError("Stage 1 needs a reference and at least one driving frame in each clip.")
+    return to_unit(batch.frames)

@@ -1,0 +1,167 @@
+"""Joint supervision of stage 1: ten parts of the body from COCO key points, as pure functions.
+
+Labels, for where they exist (rendered dancers, AIST++): training without them is the published
+way, and wherever a score comes from a network trained with them the text says so. Parts are boxes
+along bones; a part's matrix takes the unit square to the box, so that one part's matrix in the
+reference times the inverse of its matrix in the driving frame is its rigid motion, arm over head
+included, where the axes of a heatmap cannot tell up from down.
+
+Shape letters: N frames, J = 17 key points, K = 10 parts, h w cells. Positions: (x, y), -1 and 1 at
+the centres of the outer pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_modules.networks.affine2d import apply_matrix, inverse, relative_affine
+from lightning_modules.networks.regions import Regions
+from lightning_modules.networks.warp import coordinate_grid
+
+PARTS = (
+    "head",
+    "torso",
+    "left upper arm",
+    "left forearm",
+    "right upper arm",
+    "right forearm",
+    "left thigh",
+    "left shin",
+    "right thigh",
+    "right shin",
+)
+# COCO's key points: 0 nose, 3 4 ears, 5 6 shoulders, 7 8 elbows, 9 10 wrists, 11 12 hips,
+# 13 14 knees, 15 16 ankles. From, to, how far the part reaches beyond `to` (hands, feet), and
+# half its width: both as shares, of the bone and of the torso's length.
+_LIMBS = (
+    (5, 7, 0.0, 0.13),
+    (7, 9, 0.35, 0.12),
+    (6, 8, 0.0, 0.13),
+    (8, 10, 0.35, 0.12),
+    (11, 13, 0.0, 0.17),
+    (13, 15, 0.2, 0.14),
+    (12, 14, 0.0, 0.17),
+    (14, 16, 0.2, 0.14),
+)
+_TORSO_HALF_WIDTH = 0.33
+_HEAD_HALF_WIDTH = 0.26
+#: A frame's smallest torso, in normalised units (3 pixels of 64), so that no box is degenerate.
+_MIN_TORSO = 0.1
+
+
+@dataclass(frozen=True)
+class Parts:
+    """K parts of the bodies in N frames."""
+
+    centre: Tensor
+    """(N, K, 2)."""
+    matrix: Tensor
+    """(N, K, 2, 2): columns are half the length along the bone and half the width across."""
+    seen: Tensor
+    """(N, K) in [0, 1]: the least visibility of the key points it comes from."""
+
+    def repeat(self, times: int) -> Parts:
+        """Each frame `times` times, in place."""
+        return Parts(
+            self.centre.repeat_interleave(times, 0),
+            self.matrix.repeat_interleave(times, 0),
+            self.seen.repeat_interleave(times, 0),
+        )
+
+
+def body_parts(keypoints: Tensor) -> Parts:
+    """The parts of frames with key points (N, 17, 3): x, y in [-1, 1], visibility in [0, 1]."""
+    keypoints = torch.nan_to_num(keypoints)
+    xy, seen = keypoints[..., :2], keypoints[..., 2].clamp(0, 1)
+    neck, hips = xy[:, 5:7].mean(dim=1), xy[:, 11:13].mean(dim=1)
+    torso = (neck - hips).norm(dim=-1, keepdim=True).clamp(min=_MIN_TORSO)
+    seen_torso = seen[:, [5, 6, 11, 12]].amin(dim=1)
+    # Of nose and ears, those in sight; all of them if a figure shows its back.
+    share = seen[:, [0, 3, 4], None] + 1e-3
+    skull = (xy[:, [0, 3, 4]] * share).sum(dim=1) / share.sum(dim=1)
+    up = _unit(skull - neck)
+    starts = [skull - up * _HEAD_HALF_WIDTH * torso, hips]
+    ends = [skull + up * _HEAD_HALF_WIDTH * torso, neck]
+    widths = [_HEAD_HALF_WIDTH * torso, _TORSO_HALF_WIDTH * torso]
+    visible = [seen_torso, seen_torso]
+    for start, end, beyond, width in _LIMBS:
+        starts.append(xy[:, start])
+        ends.append(xy[:, end] + beyond * (xy[:, end] - xy[:, start]))
+        widths.append(width * torso)
+        visible.append(torch.minimum(seen[:, start], seen[:, end]))
+    a, b = torch.stack(starts, dim=1), torch.stack(ends, dim=1)
+    half_width = torch.stack(widths, dim=1)
+    direction = _unit(b - a)
+    # A bone that points at the camera still is as long as it is wide.
+    half_length = torch.maximum((b - a).norm(dim=-1, keepdim=True) / 2, half_width)
+    across = torch.stack([-direction[..., 1], direction[..., 0]], dim=-1)
+    matrix = torch.stack([direction * half_length, across * half_width], dim=-1)
+    return Parts((a + b) / 2, matrix, torch.stack(visible, dim=1))
+
+
+def region_loss(regions: Regions, parts: Parts, regressed: bool) -> Tensor:
+    """Mean absolute distance of regions from parts: centres, and matrices or covariances.
+
+    `regressed` matrices are compared themselves, since their sign carries the direction of the
+    bone; principal axes carry none, so covariances are compared, scaled to lengths.
+    """
+    seen = parts.seen[..., None]
+    total = ((regions.shift - parts.centre).abs() * seen).sum() / (2 * seen.sum()).clamp(min=1)
+    if regions.affine is None:
+        return total
+    difference = (regions.affine - parts.matrix).abs()
+    if not regressed:
+        wanted = parts.matrix @ parts.matrix.mT
+        size = wanted.diagonal(dim1=-2, dim2=-1).sum(dim=-1).sqrt()
+        difference = (regions.covar - wanted).abs() / size[..., None, None]
+    return total + (difference * seen[..., None]).sum() / (4 * seen.sum()).clamp(min=1)
+
+
+def teacher_flow(
+    reference: Parts, driving: Parts, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rigid motion of the body's parts as a flow (N, h, w, 2), its weight and occlusion (N, h, w).
+
+    Weight 1 inside a part of the driving body, 0 in a margin around it whose motion is either's,
+    and 1 again on the background, which is taken to rest. Occlusion is 0 where background appears
+    that the reference's body hides, else 1.
+    """
+    grid = coordinate_grid(height, width, driving.centre)
+    distance = part_distance(driving, grid)
+    nearest, owner = distance.min(dim=1)
+    motion = relative_affine(reference.matrix, driving.matrix, correct_sign=False)
+    offset = grid - driving.centre[:, :, None, None]
+    moved = apply_matrix(motion[:, :, None, None], offset) + reference.centre[:, :, None, None]
+    index = owner[:, None, :, :, None].expand(-1, 1, -1, -1, 2)
+    flow = moved.gather(1, index)[:, 0]
+    seen = torch.minimum(reference.seen, driving.seen)
+    trusted = seen[:, :, None, None].expand_as(distance).gather(1, owner[:, None])[:, 0]
+    cell = 2.0 / height
+    inside, outside = nearest <= 0.25 * cell, nearest > 1.5 * cell
+    flow = torch.where(outside[..., None], grid, flow)
+    weight = torch.where(inside, trusted, outside.to(trusted.dtype))
+    hidden = part_distance(reference, grid).amin(dim=1) <= 0
+    occlusion = 1 - (outside & hidden).to(flow.dtype)
+    return flow, weight, occlusion
+
+
+def part_distance(parts: Parts, grid: Tensor) -> Tensor:
+    """(N, K, h, w): distance of cells from each part's box, 0 on its rim, negative inside."""
+    offset = grid - parts.centre[:, :, None, None]
+    local = apply_matrix(inverse(parts.matrix)[:, :, None, None], offset).abs() - 1
+    scale = parts.matrix.norm(dim=-2)[:, :, None, None]
+    beyond = local * scale
+    return beyond.clamp(min=0).norm(dim=-1) + beyond.amax(dim=-1).clamp(max=0)
+
+
+def flow_loss(flow: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean distance |x| + |y| of flows (N, h, w, 2)."""
+    distance = (flow - wanted).abs().sum(dim=-1)
+    return (distance * weight).sum() / weight.sum().clamp(min=1)
+
+
+def _unit(vector: Tensor) -> Tensor:
+    return vector / vector.norm(dim=-1, keepdim=True).clamp(min=1e-6)

@@ -1,0 +1,131 @@
+"""What stage 1 minimises: which losses, of what, with which weights; a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_modules import losses
+from lightning_modules.joints import (
+    body_parts,
+    flow_loss,
+    region_loss,
+    teacher_flow,
+)
+from lightning_modules.networks.autoencoder import AutoencoderOutput, LatentFlowAutoencoder
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The terms' weights; a term of weight 0 is not computed. See `losses` and `joints`."""
+
+    perceptual: float
+    pixels: float
+    warped: float
+    gradient: float
+    ssim: float
+    raw: float
+    variation: float
+    foreground: float
+    """Strength of the weight of pixels that differ between the frames; no term of its own."""
+    equivariance_shift: float
+    equivariance_affine: float
+    joints: float
+    teacher_flow: float
+    teacher_occlusion: float
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether key points are part of the loss."""
+        return max(self.joints, self.teacher_flow, self.teacher_occlusion) > 0
+
+
+def objective(
+    network: LatentFlowAutoencoder,
+    frames: Tensor,
+    keypoints: Tensor | None,
+    weights: LossWeights,
+    features: losses.FeaturePyramid | None,
+    generators: Sequence[torch.Generator],
+) -> tuple[dict[str, Tensor], AutoencoderOutput]:
+    """Weighted terms by name, and the forward pass they come from.
+
+    Args:
+        frames: (B, 1 + T, 3, H, W) in [0, 1]; the first of each clip is its reference.
+        keypoints: (B, 1 + T, 17, 3), for the terms that use labels.
+        features: VGG-19; None for the terms on pixels instead of the perceptual one.
+        generators: one a driving frame (B T), for its thin-plate warp.
+    """
+    reference, driving = frames[:, 0], frames[:, 1:]
+    output = network(reference, driving)
+    target = driving.flatten(0, 1)
+    terms = {}
+    if features is not None:
+        prediction = output.prediction.flatten(0, 1)
+        terms["perceptual"] = losses.perceptual(features, prediction, target)
+    else:
+        repeated = reference.repeat_interleave(driving.shape[1], dim=0)
+        terms |= _pixel_terms(output, repeated, target, weights)
+    if weights.variation:
+        terms["variation"] = losses.flow_variation(output.flow)
+    if weights.equivariance_shift or weights.equivariance_affine:
+        warp = losses.ThinPlate(generators, frames.device)
+        warped = network.region_predictor(warp.frames(target))
+        shift, affine = losses.equivariance(output.driving, warped, warp)
+        terms |= {"equivariance_shift": shift, "equivariance_affine": affine}
+    if weights.uses_labels:
+        if keypoints is None:
+            raise ValueError(
+                "Joint supervision needs key points, and these clips have none: prepare clips with "
+                "key points, or set stage1.loss.joints, teacher_flow and teacher_occlusion to 0."
+            )
+        regressed = network.config["affine"] == "regressed"
+        terms |= _label_terms(output, keypoints, regressed)
+    weighted = {
+        name: getattr(weights, name) * term
+        for name, term in terms.items()
+        if getattr(weights, name) > 0
+    }
+    return weighted, output
+
+
+def _pixel_terms(
+    output: AutoencoderOutput, reference: Tensor, target: Tensor, weights: LossWeights
+) -> dict[str, Tensor]:
+    weight = losses.foreground_weight(reference, target, weights.foreground)
+    prediction = output.prediction.flatten(0, 1)
+    terms = {"pixels": losses.multiscale_l1(prediction, target, weight)}
+    if weights.warped:
+        deformed = output.deformed.flatten(0, 1)
+        terms["warped"] = losses.multiscale_l1(deformed, target, weight)
+    if weights.gradient:
+        terms["gradient"] = losses.gradient_l1(prediction, target, weight)
+    if weights.ssim:
+        terms["ssim"] = 1 - losses.ssim(prediction, target).mean()
+    if weights.raw:
+        terms["raw"] = ((output.raw.flatten(0, 1) - target).abs() * weight).mean()
+    return terms
+
+
+def _label_terms(
+    output: AutoencoderOutput, keypoints: Tensor, regressed: bool
+) -> dict[str, Tensor]:
+    parts = body_parts(keypoints[:, 0])
+    moved = body_parts(keypoints[:, 1:].flatten(0, 1))
+    regions = (
+        region_loss(output.reference, parts, regressed)
+        + region_loss(output.driving, moved, regressed)
+    ) / 2
+    height, width = output.flow.shape[2:4]
+    wanted, weight, occlusion = teacher_flow(
+        parts.repeat(keypoints.shape[1] - 1), moved, height, width
+    )
+    found = output.occlusion.flatten(0, 1)[:, 0]
+    return {
+        "joints": regions,
+        "teacher_flow": flow_loss(output.flow.flatten(0, 1), wanted, weight),
+        "teacher_occlusion": (found - occlusion).abs().mean(),
+    }
