@@ -29,6 +29,10 @@ class Parser(argparse.ArgumentParser):
         """Raise what argparse would have printed."""
         raise UsageError(f"{self.prog}: {message}; `{self.prog} --help` shows how it is used.")
 
+    def option_strings(self) -> list[str]:
+        """Every `--option` that is declared."""
+        return list(self._option_string_actions)
+
     def parse(self, words: list[str]) -> argparse.Namespace:
         """Options and positional words in any order, where the arguments allow it."""
         if any(action.nargs == argparse.REMAINDER for action in self._actions):

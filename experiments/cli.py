@@ -23,7 +23,7 @@ STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Data", ("synthesize",)),
     ("Train", ("train",)),
     ("Measure", ("benchmark", "study")),
-    ("Find your way", ("settings",)),
+    ("Find your way", ("settings", "completion")),
 )
 
 INTRODUCTION = """\

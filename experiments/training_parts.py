@@ -21,6 +21,8 @@ class StageParts:
     data: LightningDataModule
     steps: int
     """Optimiser steps of the whole run."""
+    batch_size: int
+    """Clips of a step, over all processes."""
     validate_every: int
     """Steps between two validations."""
     ema_decay: float
