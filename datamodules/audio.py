@@ -99,11 +99,14 @@ def track_envelope(envelope: NDArray[np.floating], start_bpm: float | None = Non
         hop_length=HOP,
         start_bpm=start_bpm or _DEFAULT_BPM,
         units="frames",
+        trim=False,  # quiet music keeps its beat; `_with_ends` drops those in silence
     )
     estimate = float(np.asarray(tempo).reshape(-1)[0])
     if estimate <= 0.0 or len(columns) == 0:
         return nothing
     beats = _with_ends(np.asarray(columns), strength, 60.0 * ENVELOPE_RATE_HZ / estimate)
+    if not len(beats):
+        return nothing
     beats_s = beats / ENVELOPE_RATE_HZ
     return BeatTrack(beats_s, _tempo(beats_s, estimate), strength, ENVELOPE_RATE_HZ)
 
@@ -124,11 +127,18 @@ def _with_ends(
     if len(columns) > 4:
         period = float(np.median(np.diff(columns)))
     peaks = np.asarray([envelope[max(0, c - 2) : c + 3].max() for c in columns])
-    enough = 0.5 * float(np.median(peaks))
-    kept = np.asarray(columns, dtype=np.float64)
+    if not peaks.any():
+        return np.zeros(0)
+    enough = 0.5 * float(np.median(peaks[peaks > 0.0]))
+    half = max(2, round(period / 2))
+    near = np.asarray([envelope[max(0, c - half) : c + half + 1].max() for c in columns])
+    heard = np.flatnonzero(near >= 0.04 * enough)
+    kept = np.asarray(columns, dtype=np.float64)[heard[0] : heard[-1] + 1]
+    peaks = peaks[heard[0] : heard[-1] + 1]
     for _ in range(2):
-        bent = len(kept) > 2 and abs(kept[-1] - kept[-2] - period) > 0.12 * period
-        if bent and peaks[-1] < enough:
+        while len(kept) > 2 and peaks[-1] < enough:
+            if abs(kept[-1] - kept[-2] - period) <= 0.12 * period:
+                break
             kept, peaks = kept[:-1], peaks[:-1]
         kept, peaks = -kept[::-1], peaks[::-1]
     before = _answered(kept[0], -period, envelope, enough)[::-1]

@@ -86,8 +86,10 @@ class DatasetSettings:
 class Index:
     """The rows of a prepared folder, column by column."""
 
-    def __init__(self, root: Path, settings: DatasetSettings, table: pa.Table) -> None:
+    def __init__(self, root: Path, settings: DatasetSettings, table: pa.Table, digest: str) -> None:
         self.root = root
+        self.digest = digest
+        """SHA-256 of the index: changes with any video, beat or setting of the preparation."""
         self.settings = settings
         self.table = table
         self.names: list[str] = table["name"].to_pylist()
@@ -221,7 +223,7 @@ def read_index(root: Path) -> Index:
         raise _damaged(path) from error
     if not table.schema.equals(SCHEMA):
         raise _damaged(path)
-    return Index(root, settings, table)
+    return Index(root, settings, table, stated)
 
 
 def _damaged(path: Path) -> DataError:

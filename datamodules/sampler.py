@@ -42,12 +42,17 @@ class TrainBatches(Sampler[list[Draw]]):
         self.rank, self.world_size = rank, world_size
         self.epoch, self.done = 0, 0
 
+    @property
+    def together(self) -> int:
+        """Clips of one step, over all ranks."""
+        return self.batch_size * self.world_size
+
     def __len__(self) -> int:
-        return max(1, self.clips // (self.batch_size * self.world_size))
+        return max(1, self.clips // self.together)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch, done = self.epoch, self.done
-        together = self.batch_size * self.world_size
+        together = self.together
         order = epoch_order(self.clips, self.seed, epoch)
         if len(order) < together:
             order = np.resize(order, together)
@@ -76,7 +81,7 @@ class EvaluationBatches(Sampler[list[Draw]]):
             yield [(0, clip) for clip in self.mine[first : first + self.batch_size]]
 
 
-def _as_is(batch: ClipBatch) -> ClipBatch:
+def _as_is(batch: Any) -> Any:
     return batch
 
 
@@ -101,7 +106,6 @@ class ClipLoader(DataLoader[ClipBatch]):
             collate_fn=_as_is,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
-            multiprocessing_context="forkserver" if workers > 0 else None,
         )
         self.batches = batches
 
@@ -126,7 +130,7 @@ class ClipLoader(DataLoader[ClipBatch]):
             "epoch": self.batches.epoch,
             "done": self.batches.done,
             "clips": self.batches.clips,
-            "world_size": self.batches.world_size,
+            "batch": self.batches.together,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -142,7 +146,6 @@ class ClipLoader(DataLoader[ClipBatch]):
                 f"The run was stopped with {state['clips']} training clips, but the data holds "
                 f"{self.batches.clips} now; go on with the data it was started with."
             )
-        # At another number of processes a step has another share of the epoch's clips.
-        clips_done = state["done"] * state["world_size"]
+        # With another global batch a step takes another share of the epoch's clips.
         self.batches.epoch = state["epoch"]
-        self.batches.done = clips_done // self.batches.world_size
+        self.batches.done = state["done"] * state["batch"] // self.batches.together
