@@ -23,7 +23,6 @@ PARTS = (
     "l_thigh", "l_shin", "l_foot", "r_thigh", "r_shin", "r_foot", "hips", "torso", "head",
 )  # fmt: skip
 _PART = {name: place for place, name in enumerate(PARTS)}
-_ARC = np.linspace(-np.pi / 2, np.pi / 2, 7)
 
 
 @dataclass
@@ -88,6 +87,7 @@ class _Painter:
     def __init__(self, view: View, look: Look, figure: Figure, detailed: bool) -> None:
         self.view, self.look, self.figure, self.detailed = view, look, figure, detailed
         self.girth = look.body.girth
+        self.corners = 7 if view.scale.max() < 200 else 15
         self.trunk_depth = 0.5 * (self.depth("neck") + self.depth("pelvis"))
 
     def at(self, name: str) -> Array:
@@ -111,13 +111,13 @@ class _Painter:
         start, end = radii[0] * scale, radii[1] * scale
         if rim is not None:
             edge = 0.006 * self.view.scale[:, None]
-            points = _capsule(*ends, start + edge, end + edge)
+            points = _capsule(*ends, start + edge, end + edge, self.corners)
             self._add(part, points, _shaded(colour, shade * 0.72), rim, outline=True)
-        self._add(part, _capsule(*ends, start, end), _shaded(colour, shade), order)
+        self._add(part, _capsule(*ends, start, end, self.corners), _shaded(colour, shade), order)
         if self.detailed:
             aside = np.stack([-0.25 * start[:, 0], -0.2 * start[:, 0]], axis=-1)
             lit = (ends[0] + aside, ends[1] + aside)
-            points = _capsule(*lit, 0.5 * start, 0.5 * end)
+            points = _capsule(*lit, 0.5 * start, 0.5 * end, self.corners)
             self._add(part, points, _shaded(colour, shade * 1.07), order + 0.002, outline=True)
 
     def _add(
@@ -178,8 +178,9 @@ class _Painter:
         one = np.ones(len(left))
         up = self.at("neck") - self.at("pelvis")
         raise_by = 0.06 * up
-        ends = (left + raise_by, right + raise_by)
-        self.limb("hips", ends, (0.062, 0.062), look.bottom_colour, 1.6 * one, one)
+        inwards = 0.22 * (right - left)
+        ends = (left + raise_by + inwards, right + raise_by - inwards)
+        self.limb("hips", ends, (0.06, 0.06), look.bottom_colour, 1.6 * one, one)
         if look.bottom == "skirt":
             self._add("hips", self._skirt(left, right), _shaded(look.bottom_colour, one), 1.7 * one)
         pelvis = self.at("pelvis")
@@ -251,7 +252,7 @@ class _Painter:
         """The outline of the trunk between two heights (0 hips, 1 shoulders)."""
         broad = self.look.body.shoulders
         heights = np.array([-0.1, 0.05, 0.4, 0.75, 0.93, 1.0, 1.06])
-        widths = np.array([0.085, 0.083, 0.072, broad * 0.86, broad * 1.05, broad * 0.86, 0.04])
+        widths = np.array([0.097, 0.092, 0.077, broad * 0.86, broad * 1.05, broad * 0.86, 0.04])
         rows = np.linspace(low, high, 9)
         half = np.interp(rows, heights, widths) * self.girth
         pelvis, spine = self.at("pelvis"), self.at("neck") - self.at("pelvis")
@@ -314,7 +315,7 @@ class _Painter:
         self.figure.frames[_PART["head"]] = (centre, np.stack([up, across], axis=-1))
 
         def oval(x: float, y: float, wide: float, tall: float, follow: float = 0.0) -> Array:
-            angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+            angle = np.linspace(0, 2 * np.pi, 3 * self.corners, endpoint=False)
             middle = centre + (x + follow * aside) * across + y * up
             return (
                 middle[:, None]
@@ -336,7 +337,7 @@ class _Painter:
             paint(oval(0, low, wide, 0.085), look.hair, 1.9 if front else 2.6)
         if not front:
             paint(oval(0, 0, 0.054, 0.07), look.skin, 2.3)
-            paint(oval(0, 0.016, 0.06, 0.07), look.hair, 2.5)
+            paint(oval(0, 0.01, 0.061, 0.078), look.hair, 2.5)
             return
         paint(oval(0, 0.013, 0.061, 0.073), look.hair, 2.3)
         paint(oval(0, -0.008, 0.051, 0.066, follow=0.35), look.skin, 2.4)
@@ -368,12 +369,15 @@ def _shaded(colour: Colour, shade: Array) -> NDArray[np.int64]:
     return np.clip(np.outer(shade, colour), 0, 255).astype(np.int64)
 
 
-def _capsule(start: Array, end: Array, start_radius: Array, end_radius: Array) -> Array:
-    """(T, V, 2) outline of two circles and what lies between them; radii (T, 1) pixels."""
+def _capsule(
+    start: Array, end: Array, start_radius: Array, end_radius: Array, corners: int
+) -> Array:
+    """(T, V, 2) outline of two half circles and what lies between them; radii (T, 1) pixels."""
+    arc = np.linspace(-np.pi / 2, np.pi / 2, corners)
     axis = end - start
     angle = np.arctan2(axis[:, 1], axis[:, 0])[:, None]
-    near = np.stack([np.cos(angle + np.pi + _ARC), np.sin(angle + np.pi + _ARC)], axis=-1)
-    far = np.stack([np.cos(angle + _ARC), np.sin(angle + _ARC)], axis=-1)
+    near = np.stack([np.cos(angle + np.pi + arc), np.sin(angle + np.pi + arc)], axis=-1)
+    far = np.stack([np.cos(angle + arc), np.sin(angle + arc)], axis=-1)
     near = start[:, None] + near * start_radius[:, :, None]
     far = end[:, None] + far * end_radius[:, :, None]
     return np.concatenate([near, far], axis=1)

@@ -123,7 +123,7 @@ def background(
     """
     rng = rng_of(seed, "room", dancer)
     style = str(rng.choice(["stage", "plain", "spot", "panels", "windows"]))
-    above, below, ground = (np.array(c, np.float32) for c in _ROOMS[rng.integers(len(_ROOMS))])
+    above, below, ground = _contrasting_room(look_of(seed, dancer), rng)
     if kind == "stage" or style == "stage":
         style = "stage"
         above, below, ground = (
@@ -153,6 +153,15 @@ def background(
     image = wall * light[..., None] * (1 - blend) + ground * ground_light[..., None] * blend
     image *= (1 - 0.12 * ((x - middle) ** 2 + (y - 0.5) ** 2))[..., None]
     return np.clip(image + _grain(rng, height, width)[..., None], 0, 255).astype(np.uint8)
+
+
+def _contrasting_room(look: Look, rng: np.random.Generator) -> list[NDArray[np.float32]]:
+    """Colours of a random room against whose wall the person's arms and clothes stand out."""
+    worn = np.array([look.skin, look.top_colour, look.bottom_colour], np.float32)
+    rooms = [[np.array(c, np.float32) for c in _ROOMS[n]] for n in rng.permutation(len(_ROOMS))]
+    contrasts = [np.abs(worn - 0.5 * (room[0] + room[1])).mean(axis=1).min() for room in rooms]
+    enough = [n for n, contrast in enumerate(contrasts) if contrast > 45]
+    return rooms[enough[0] if enough else int(np.argmax(contrasts))]
 
 
 def _square_wave(phase: NDArray[np.float32], edge: float) -> NDArray[np.float32]:
