@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from experiments.errors import SettingsError
+from experiments.report_beats import MusicBeats
 from experiments.results import RunFolder
 
 #: Settings that say where a run lies and how it is logged, not what it is.
@@ -103,8 +105,9 @@ def read_run(path: Path, name: str) -> RunRecord:
         settings=dict(_flatten(_read_yaml(folder.config))),
         manifest=manifest,
         evaluations=[read_evaluation(p.parent) for p in _protocols(path)],
-        samples=list(_samples(folder.samples)),
     )
+    data = record.settings.get("data")
+    record.samples = list(_samples(folder.samples, Path(data) if data else None))
     for line in folder.read_metrics():
         step = line.pop("step", None)
         seconds = line.pop("seconds", None)
@@ -181,21 +184,22 @@ def _protocols(path: Path) -> list[Path]:
     ]
 
 
-def _samples(folder: Path) -> Iterator[Sample]:
-    """Videos with their sidecars; the step is the last number in their folder's name."""
-    for path in sorted(folder.rglob("*.mp4")):
-        beats: dict[str, Any] = {}
+def _samples(folder: Path, data: Path | None) -> Iterator[Sample]:
+    """Videos named ``STEP-CLIP.mp4``, as training writes them, or ``CLIP.mp4``."""
+    beats = MusicBeats(data)
+    for path in sorted(folder.glob("*.mp4")):
+        named = re.fullmatch(r"(\d{5,})-(.+)", path.stem)
+        clip = named[2] if named else path.stem
+        beside: dict[str, Any] = {}
         sidecar = path.with_suffix(".json")
         if sidecar.is_file():
-            beats = json.loads(sidecar.read_text("utf-8"))
-        digits = "".join(c if c.isdigit() else " " for c in path.parent.name).split()
-        step = int(digits[-1]) if digits and path.parent != folder else None
+            beside = json.loads(sidecar.read_text("utf-8"))
         yield Sample(
-            clip=path.stem,
-            step=step,
+            clip=clip,
+            step=int(named[1]) if named else None,
             path=path,
-            music_beats_s=tuple(beats.get("music_beats_s") or ()),
-            motion_beats_s=tuple(beats.get("motion_beats_s") or ()),
+            music_beats_s=tuple(beside.get("music_beats_s") or beats.of(clip)),
+            motion_beats_s=tuple(beside.get("motion_beats_s") or ()),
         )
 
 

@@ -65,8 +65,8 @@ def add_evaluation(
 
 def add_sample(run: Path, video: Path, clip: str, step: int = 100) -> None:
     """A video of ``samples/`` and the beats beside it."""
-    folder = run / "samples" / f"step-{step:06}"
+    folder = run / "samples"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(video, folder / f"{clip}.mp4")
+    shutil.copy(video, folder / f"{step:07}-{clip}.mp4")
     beats = {"music_beats_s": [0.1, 0.35], "motion_beats_s": [0.12]}
-    (folder / f"{clip}.json").write_text(json.dumps(beats))
+    (folder / f"{step:07}-{clip}.json").write_text(json.dumps(beats))
