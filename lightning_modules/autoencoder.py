@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.batch import ClipBatch, to_unit
@@ -29,7 +28,7 @@ MILESTONES = (0.6, 0.9)  # shares of training after which the published rate dro
 
 @dataclass(frozen=True)
 class AutoencoderOptimizer:
-    """Adam (decoupled weight decay), its schedule over `steps` steps, and clipping."""
+    """Adam (decoupled weight decay) and its schedule over `steps` steps."""
 
     steps: int
     learning_rate: float
@@ -39,7 +38,6 @@ class AutoencoderOptimizer:
     schedule: str
     """`steps` or `cosine`."""
     warmup_steps: int
-    gradient_clip: float
 
     def factor(self, step: int) -> float:
         """What the learning rate is multiplied by at this step."""
@@ -135,13 +133,6 @@ class LatentFlowAutoencoderModule(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
-
-    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        """Clips to the norm in the settings; the Trainer's own arguments are not used."""
-        if self.optimizer_settings.gradient_clip:
-            nn.utils.clip_grad_norm_(
-                self.network.parameters(), self.optimizer_settings.gradient_clip
-            )
 
     def _pyramid(self) -> VGG19Pyramid | None:
         return self._features[0].to(self.device) if self._features else None

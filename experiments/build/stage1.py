@@ -61,7 +61,6 @@ def build_autoencoder_module(
         weight_decay=train.weight_decay,
         schedule=train.schedule,
         warmup_steps=train.warmup_steps,
-        gradient_clip=train.gradient_clip,
     )
     weights = settings.loss.vgg_weights
     return LatentFlowAutoencoderModule(

@@ -157,6 +157,8 @@ class Stage1TrainSettings:
     """Steps of linear rise at the start."""
     gradient_clip: float = 0.0
     """Largest norm of the gradient; 0 does not clip."""
+    ema_decay: float = 0.0
+    """Decay of the moving average of the weights that is exported; 0 exports the weights."""
     initial: str = ""
     """A run or export folder (import LFDM's with `dabfusion import-lfdm`) to start from; its
     architecture replaces `stage1.network`."""
