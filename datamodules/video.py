@@ -137,7 +137,7 @@ def read_frames(
     if decord is not None and reader != "av" and os.path.isfile(path):
         try:
             return _read_with_decord(path, indices, times_s)
-        except decord.DECORDError:
+        except (decord.DECORDError, RuntimeError):  # PyAV reads more, and says what is wrong
             if reader == "decord":
                 raise DataError(f"{path} cannot be decoded as a video by decord.") from None
     wanted = times_s if times_s is not None else None
@@ -207,6 +207,7 @@ def _read_with_decord(
     indices: Sequence[int] | None,
     times_s: Sequence[float] | NDArray[Any] | None,
 ) -> Tensor:
+    decord.logging.set_level(decord.logging.QUIET)
     video = decord.VideoReader(str(path), num_threads=1)
     count = len(video)
     if times_s is not None:
