@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 _DEFAULT_BPM = 120.0
+# Spread of the tempo prior: librosa's own for a guess; where the tempo is known, too little for
+# the errors of 3:2 and 2:1 that syncopated music provokes.
+_GUESSED_OCTAVES = 1.0
+_KNOWN_OCTAVES = 0.1
 _SHORTEST_S = 0.3  # no two beats fit into less
 
 
@@ -93,18 +97,31 @@ def track_envelope(envelope: NDArray[np.floating], start_bpm: float | None = Non
         return nothing
     import librosa
 
-    tempo, columns = librosa.beat.beat_track(
+    tempo = librosa.feature.tempo(
         onset_envelope=strength,
         sr=SAMPLE_RATE,
         hop_length=HOP,
         start_bpm=start_bpm or _DEFAULT_BPM,
+        std_bpm=_GUESSED_OCTAVES if start_bpm is None else _KNOWN_OCTAVES,
+    )
+    estimate = float(np.asarray(tempo).reshape(-1)[0])
+    if estimate <= 0.0:
+        return nothing
+    period = 60.0 * ENVELOPE_RATE_HZ / estimate
+    # The tracker ends on the envelope's last column, bending the beats before it; with silence
+    # behind, that end is one that is cut off again.
+    _, columns = librosa.beat.beat_track(
+        onset_envelope=np.pad(strength, (0, round(2 * period))),
+        sr=SAMPLE_RATE,
+        hop_length=HOP,
+        bpm=estimate,
         units="frames",
         trim=False,  # quiet music keeps its beat; `_with_ends` drops those in silence
     )
-    estimate = float(np.asarray(tempo).reshape(-1)[0])
-    if estimate <= 0.0 or len(columns) == 0:
+    columns = np.asarray(columns)[np.asarray(columns) < len(strength)]
+    if len(columns) == 0:
         return nothing
-    beats = _with_ends(np.asarray(columns), strength, 60.0 * ENVELOPE_RATE_HZ / estimate)
+    beats = _with_ends(columns, strength, period)
     if not len(beats):
         return nothing
     beats_s = beats / ENVELOPE_RATE_HZ
