@@ -60,8 +60,13 @@ def onset_envelope(audio: FloatArray, sample_rate: int) -> NDArray[np.float32]:
     every band, which would be the strongest onset of all, so their columns are 0.
     """
     sound = to_analysis_rate(audio, sample_rate)
-    envelope = _flux(_mel_power(sound, ONSET_BANDS))
-    whole = (len(sound) - WINDOW // 2) // HOP  # the last column whose window lies inside
+    (power,) = _projected(sound, [(mel_filters(ONSET_BANDS), False)])
+    return _onsets(power, len(sound))
+
+
+def _onsets(power: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+    envelope = _flux(power)
+    whole = (samples - WINDOW // 2) // HOP  # the last column whose window lies inside
     envelope[max(0, whole + 1 + WINDOW // (2 * HOP)) :] = 0.0
     return envelope
 
@@ -87,10 +92,32 @@ def spectral_features(
     frames behind the end of the sound are silent.
     """
     sound = to_analysis_rate(audio, sample_rate)
-    mel, chroma = _mel_and_chroma(sound)
+    mel, chroma = _projected(sound, [(mel_filters(MEL_BANDS), False), (_chroma_filters(), True)])
+    return _framed(mel, chroma, frames, fps, start_s)
+
+
+def analyse(
+    audio: FloatArray, sample_rate: int, frames: int, fps: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """`spectral_features` (T, 44) and `onset_envelope` (M,) of a track, for one transform."""
+    sound = to_analysis_rate(audio, sample_rate)
+    banks = [(mel_filters(MEL_BANDS), False), (_chroma_filters(), True)]
+    mel, chroma, power = _projected(sound, [*banks, (mel_filters(ONSET_BANDS), False)])
+    return _framed(mel, chroma, frames, fps, 0.0), _onsets(power, len(sound))
+
+
+def _framed(
+    mel: NDArray[np.float32],
+    chroma: NDArray[np.float32],
+    frames: int,
+    fps: float,
+    start_s: float,
+) -> NDArray[np.float32]:
     edges = (start_s + (np.arange(frames + 1) - 0.5) / fps) * ENVELOPE_RATE_HZ
-    level = 10.0 * np.log10(np.maximum(_mean_between(mel, edges), 1e-10))
-    level = np.clip(level / _FLOOR_DB + 1.0, 0.0, 1.0)
+    # A full-scale sine has the power (WINDOW / 4)^2 in its bin; with the filters' unit area a
+    # band of such a sine lies near 0 dB after this scale.
+    power = _mean_between(mel, edges) * (100.0 / (WINDOW / 4) ** 2)
+    level = np.clip(10.0 * np.log10(np.maximum(power, 1e-10)) / _FLOOR_DB + 1.0, 0.0, 1.0)
     classes = _mean_between(chroma, edges)
     strongest = classes.max(axis=1, keepdims=True, initial=0.0)
     classes = np.where(strongest > 1e-9, classes / np.maximum(strongest, 1e-9), 0.0)
@@ -110,20 +137,15 @@ def _mean_between(columns: NDArray[np.float32], edges: FloatArray) -> NDArray[np
     return np.maximum(total[high] - total[low], 0.0) / np.maximum(high - low, 1)[:, None]
 
 
-def _mel_and_chroma(sound: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    mel_bank = torch.from_numpy(mel_filters(MEL_BANDS))
-    chroma_bank = torch.from_numpy(_chroma_filters())
-    parts = [(power @ mel_bank.T, power.sqrt() @ chroma_bank.T) for power in _power(sound)]
-    # Power of a full-scale sine is (WINDOW / 4)^2 in its bin; with slaney's area norm a band of
-    # such a sine lies near 0 dB after this scale.
-    scale = 1.0 / (WINDOW / 4) ** 2 * 100.0
-    mel = torch.cat([part[0] for part in parts]) * scale
-    return mel.numpy(), torch.cat([part[1] for part in parts]).numpy()
-
-
-def _mel_power(sound: NDArray[np.float32], bands: int) -> NDArray[np.float32]:
-    bank = torch.from_numpy(mel_filters(bands))
-    return torch.cat([power @ bank.T for power in _power(sound)]).numpy()
+def _projected(
+    sound: NDArray[np.float32], banks: list[tuple[NDArray[np.float32], bool]]
+) -> list[NDArray[np.float32]]:
+    """The spectrogram through each bank of filters, (M, bands); True: its magnitude, not power."""
+    parts: list[list[torch.Tensor]] = [[] for _ in banks]
+    for power in _power(sound):
+        for part, (bank, magnitude) in zip(parts, banks, strict=True):
+            part.append((power.sqrt() if magnitude else power) @ torch.from_numpy(bank).T)
+    return [torch.cat(part).numpy() for part in parts]
 
 
 def _power(sound: NDArray[np.float32]) -> Iterator[torch.Tensor]:
@@ -131,7 +153,7 @@ def _power(sound: NDArray[np.float32]) -> Iterator[torch.Tensor]:
     padded = torch.nn.functional.pad(torch.from_numpy(sound), (WINDOW // 2, WINDOW // 2))
     window = torch.hann_window(WINDOW)
     for piece in padded.unfold(0, WINDOW, HOP).split(_CHUNK):
-        yield torch.fft.rfft(piece * window).abs().square()
+        yield torch.view_as_real(torch.fft.rfft(piece * window)).square().sum(-1)
 
 
 @lru_cache(maxsize=4)
