@@ -79,17 +79,23 @@ class Windows:
 
 
 def solver_scheduler(name: str, training: DDPMScheduler) -> Any:
-    """A diffusers scheduler for sampling, with the noise schedule the model was trained with."""
+    """A diffusers scheduler for sampling, with the noise schedule the model was trained with.
+
+    Its settings are given one by one: `from_config` would take over those of the training
+    scheduler that mean something else here, such as the spacing of time steps.
+    """
+    noise: dict[str, Any] = {
+        key: training.config[key]
+        for key in ("num_train_timesteps", "beta_schedule", "prediction_type")
+    }
     if name == "ddim":
-        return DDIMScheduler.from_config(
-            training.config, clip_sample=False, timestep_spacing="trailing"
-        )
+        return DDIMScheduler(**noise, clip_sample=False, timestep_spacing="trailing")
     if name == "dpm++":
-        return DPMSolverMultistepScheduler.from_config(
-            training.config, algorithm_type="dpmsolver++", lambda_min_clipped=LAMBDA_MIN
+        return DPMSolverMultistepScheduler(
+            **noise, algorithm_type="dpmsolver++", lambda_min_clipped=LAMBDA_MIN
         )
     if name == "unipc":
-        return UniPCMultistepScheduler.from_config(training.config, lambda_min_clipped=LAMBDA_MIN)
+        return UniPCMultistepScheduler(**noise)
     raise ValueError(f"Solvers are {SOLVERS}, not {name!r}.")
 
 

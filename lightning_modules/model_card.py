@@ -1,0 +1,68 @@
+"""The README.md of an exported pipeline: what it is, what it learnt from, how good, and consent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+NOTICE = """\
+This model animates a picture of a person. Use pictures of people who agreed to it, or pictures you
+have the right to animate; say that a video is generated wherever it is shown; do not use it to
+deceive, harass or impersonate anyone. The dancers and the music of the training data are under the
+terms of that data set (AIST: see its terms of use)."""
+
+
+def model_card(settings: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
+    """Markdown of the model card.
+
+    Args:
+        settings: the pipeline's clip format and sampling defaults.
+        notes: what the trainer left: `data`, `settings`, `scores` and anything else JSON can hold.
+    """
+    size, fps = settings["size"], settings["fps"]
+    lines = [
+        "---",
+        "license: apache-2.0",
+        "library_name: dabfusion-lightning",
+        "tags: [music-to-dance, video, diffusion, latent-flow]",
+        "---",
+        "",
+        "# A DabFusion pipeline",
+        "",
+        "From one picture of a person and a piece of music to a video of that person dancing.",
+        f"Frames of {size} x {size} pixels, {fps:g} a second; denoised in windows of "
+        f"{settings['frames']} frames.",
+        "",
+        "```python",
+        "from lightning_modules.pipeline import DabFusionPipeline",
+        "",
+        'pipe = DabFusionPipeline.from_pretrained("THIS_FOLDER")',
+        'pipe("person.jpg", "song.mp3", seconds=12).save("dance.mp4")',
+        "```",
+        "",
+        "## Consent and misuse",
+        "",
+        NOTICE,
+        "",
+        "## Limits",
+        "",
+        "Trained on one kind of view (a whole person, standing, one camera). Fast arms smear,",
+        "hidden limbs are guessed, and a person unlike the training pictures is deformed. The",
+        "weights are under Apache-2.0 as far as their makers' rights go; rights in the training",
+        "data remain.",
+    ]
+    for title, key in (("Data", "data"), ("Scores", "scores"), ("Settings", "settings")):
+        if notes.get(key):
+            lines += ["", f"## {title}", "", *_block(notes[key])]
+    rest = {k: v for k, v in notes.items() if k not in ("data", "scores", "settings")}
+    if rest:
+        lines += ["", "## Training", "", *_block(rest)]
+    lines += ["", "## Sampling defaults", "", *_block(settings)]
+    return "\n".join(lines) + "\n"
+
+
+def _block(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    return ["```json", json.dumps(value, indent=2, sort_keys=True, default=str), "```"]

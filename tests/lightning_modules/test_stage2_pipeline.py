@@ -1,0 +1,199 @@
+"""The pipeline: any picture, any song, saved and loaded bit by bit, without Lightning."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lightning_modules.diffusion_loss import cosine_scheduler
+from lightning_modules.errors import CheckpointError
+from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
+from lightning_modules.networks.denoiser import FlowUNet3D
+from lightning_modules.networks.music import MusicConditioner
+from lightning_modules.pipeline import DabFusionPipeline, DanceRequest
+from lightning_modules.pipeline_files import PipelineSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+RATE = 22050
+
+
+def tiny_pipeline() -> DabFusionPipeline:
+    torch.manual_seed(0)
+    autoencoder = LatentFlowAutoencoder(
+        regions=3,
+        region_width=4,
+        region_blocks=2,
+        region_cap=16,
+        background_width=4,
+        background_blocks=2,
+        background_cap=16,
+        flow_width=4,
+        flow_blocks=2,
+        flow_cap=16,
+        generator_width=4,
+        generator_cap=16,
+        residual_blocks=1,
+    )
+    denoiser = FlowUNet3D(
+        image_channels=autoencoder.channels_latent,
+        music_dim=16,
+        width=8,
+        multipliers=(1, 2),
+        blocks=1,
+        stem_kernel=3,
+        temporal_conv=(True, False),
+        temporal_attention=(False, True),
+        spatial_attention=("none", "none"),
+        middle_attention=False,
+        heads=2,
+        head_dim=8,
+        groups=4,
+        prediction="sample",
+    )
+    for parameter in denoiser.parameters():  # residual branches start at zero: wake them up
+        torch.nn.init.normal_(parameter, std=0.05)
+    conditioner = MusicConditioner(
+        dim=16, beats="frame", spectral=True, clap=False, wav2clip=False, frames=8
+    )
+    return DabFusionPipeline(
+        autoencoder,
+        denoiser,
+        conditioner,
+        cosine_scheduler(1000, "sample"),
+        PipelineSettings(fps=10.0, frames=8, size=32, steps=3, overlap=4),
+        {"data": "rendered", "scores": {"align_corrected": 0.5}},
+    )
+
+
+@pytest.fixture(scope="module")
+def pipe() -> DabFusionPipeline:
+    return tiny_pipeline()
+
+
+@pytest.fixture(scope="module")
+def song() -> np.ndarray:
+    """Clicks at 120 beats a minute, 3 s."""
+    audio = np.zeros(3 * RATE, dtype=np.float32)
+    for beat in np.arange(0.2, 3.0, 0.5):
+        start = int(beat * RATE)
+        audio[start : start + 400] = np.sin(np.arange(400) * 0.3) * np.exp(-np.arange(400) / 80)
+    return audio
+
+
+@pytest.fixture(scope="module")
+def picture() -> torch.Tensor:
+    return torch.arange(3 * 50 * 30).remainder(255).reshape(3, 50, 30).to(torch.uint8)
+
+
+def test_a_dance_has_the_asked_length_and_the_songs_beats(pipe, picture, song) -> None:
+    dance = pipe(picture, song, sample_rate=RATE, seconds=1.2)
+    assert dance.frames.shape == (12, 3, 32, 32)
+    assert dance.frames.dtype == torch.uint8
+    assert dance.latent_flow.shape == (12, 3, 8, 8)
+    assert len(dance.audio) == round(1.2 * RATE)
+    inside = dance.beats_s[(dance.beats_s > 0.1) & (dance.beats_s < 2.6)]
+    nearest = np.abs(inside[:, None] - np.arange(0.2, 3.0, 0.5)).min(axis=1)
+    assert len(inside) >= 4
+    assert nearest.max() < 0.04
+
+
+def test_no_seconds_means_to_the_end_of_the_song(pipe, picture, song) -> None:
+    assert len(pipe(picture, song, sample_rate=RATE, start_s=1.0).frames) == 20
+
+
+def test_the_same_seed_gives_the_same_video_and_another_another(pipe, picture, song) -> None:
+    first, again, other = (
+        pipe(picture, song, sample_rate=RATE, seconds=0.8, generator=seed) for seed in (3, 3, 4)
+    )
+    assert torch.equal(first.frames, again.frames)
+    assert not torch.equal(first.latent_flow, other.latent_flow)
+
+
+def test_any_kind_of_picture_gives_the_same_dance(pipe, picture, song, tmp_path) -> None:
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / "person.png")
+    kinds = (
+        picture,
+        picture.permute(1, 2, 0).numpy(),
+        picture.float() / 255,
+        Image.open(tmp_path / "person.png"),
+        tmp_path / "person.png",
+    )
+    dances = [pipe(kind, song, sample_rate=RATE, seconds=0.5).frames for kind in kinds]
+    assert all(torch.equal(dances[0], dance) for dance in dances[1:])
+
+
+def test_a_batch_equals_its_singles_whatever_their_lengths(pipe, picture, song) -> None:
+    requests = [
+        DanceRequest(picture, song, RATE, generator=1),
+        DanceRequest(picture.flip(2), song[: 2 * RATE], RATE, generator=2),
+        DanceRequest(picture.flip(1), song[RATE:], RATE, generator=3),
+    ]
+    together = pipe.batch(requests)
+    assert [len(dance.frames) for dance in together] == [30, 20, 20]
+    for request, dance in zip(requests, together, strict=True):
+        single = pipe.batch([request])[0]
+        torch.testing.assert_close(dance.latent_flow, single.latent_flow, rtol=0, atol=1e-5)
+
+
+def test_saving_and_loading_keeps_every_bit_without_lightning(
+    pipe, picture, song, tmp_path: Path
+) -> None:
+    expected = pipe(picture, song, sample_rate=RATE, seconds=1.0, generator=5)
+    pipe.save_pretrained(tmp_path / "export")
+    torch.save({"picture": picture, "song": torch.from_numpy(song)}, tmp_path / "input.pt")
+    code = f"""
+import sys, torch
+from lightning_modules.pipeline import DabFusionPipeline
+given = torch.load({str(tmp_path / "input.pt")!r}, weights_only=True)
+pipe = DabFusionPipeline.from_pretrained({str(tmp_path)!r})
+dance = pipe(given["picture"], given["song"].numpy(), sample_rate={RATE}, seconds=1.0, generator=5)
+assert "lightning" not in sys.modules
+torch.save({{"flow": dance.latent_flow, "frames": dance.frames}}, {str(tmp_path / "output.pt")!r})
+"""
+    torch.set_num_threads(torch.get_num_threads())
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    found = torch.load(tmp_path / "output.pt", weights_only=True)
+    assert torch.equal(found["flow"], expected.latent_flow)
+    assert torch.equal(found["frames"], expected.frames)
+
+
+def test_the_card_names_data_scores_and_consent(pipe, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "rendered" in card
+    assert "align_corrected" in card
+    assert "agreed" in card
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_what_is_no_pipeline_is_refused_with_a_sentence(pipe, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no pipeline"):
+        DabFusionPipeline.from_pretrained(tmp_path)
+    pipe.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="stage 1"):
+        DabFusionPipeline.from_pretrained(tmp_path / "autoencoder")
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(json.dumps({**index, "format_version": 99}))
+    with pytest.raises(CheckpointError, match="99"):
+        DabFusionPipeline.from_pretrained(tmp_path)
+
+
+def test_a_song_that_is_too_short_is_refused(pipe, picture, song) -> None:
+    with pytest.raises(ValueError, match="longer song"):
+        pipe(picture, song, sample_rate=RATE, start_s=2.95)
+    with pytest.raises(ValueError, match="sample_rate"):
+        pipe(picture, song)
+
+
+def test_a_dance_is_saved_with_its_sound(pipe, picture, song, tmp_path: Path) -> None:
+    from datamodules.video import probe
+
+    path = pipe(picture, song, sample_rate=RATE, seconds=1.0).save(tmp_path / "dance.mp4")
+    info = probe(path)
+    assert info.has_audio
+    assert info.frames == 10
