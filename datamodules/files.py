@@ -32,6 +32,11 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink()
 
 
+def write_text(path: Path, content: str) -> None:
+    """`write_bytes` of UTF-8 text."""
+    write_bytes(path, content.encode())
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file atomically, tensors in the order of their names."""
     ordered = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
