@@ -141,7 +141,7 @@ def synthesise(seed: int, music: str, seconds: float, pattern: Pattern = "even")
     """
     sound = _SOUNDS[music[1:3]]
     rng = rng_of(seed, "music", music)
-    beats = beat_times(seed, music, seconds, pattern, lead=1)[1:]
+    beats = beat_times(seed, music, seconds, pattern, lead=2)[2:]
     track = np.zeros(round(seconds * SAMPLE_RATE) + SAMPLE_RATE, dtype=np.float32)
     _drums(track, sound, beats, pattern, rng)
     _harmony(track, sound, beats, 3 if pattern == "three_four" else 4, rng)
