@@ -27,7 +27,7 @@ from datamodules.audio import (
     track_beats,
 )
 from datamodules.batch import to_unit
-from datamodules.video import fit_image, read_audio, read_image, write_video
+from datamodules.video import DataError, fit_image, read_audio, read_image, write_video
 from lightning_modules.checkpoints import load_autoencoder, save_autoencoder
 from lightning_modules.errors import CheckpointError
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
@@ -173,8 +173,8 @@ class DabFusionPipeline(DiffusionPipeline):
             progress: called with (done, total) after each denoising step.
 
         Raises:
-            DataError: the picture or the song cannot be read.
-            ValueError: a song without samples, or arguments that do not fit.
+            DataError: the picture or the song cannot be read, or is too short.
+            ValueError: arguments that do not fit.
         """
         request = DanceRequest(image, music, sample_rate, start_s, tempo_bpm, beat_file, generator)
         return self.batch(
@@ -229,7 +229,7 @@ class DabFusionPipeline(DiffusionPipeline):
         length = left if seconds is None else min(seconds, left)
         frames = int(length * fps + 1e-6)
         if frames < 2:
-            raise ValueError(
+            raise DataError(
                 f"The song has {max(left, 0.0):.2f} s of sound from second {request.start_s:g}, "
                 f"and a dance needs at least {2 / fps:g} s: give a longer song or an earlier start."
             )
@@ -348,10 +348,10 @@ def _samples(request: DanceRequest) -> tuple[NDArray[np.float32], int]:
     if isinstance(request.music, str | os.PathLike):
         return read_audio(request.music, SAMPLE_RATE), SAMPLE_RATE
     if not request.sample_rate:
-        raise ValueError("Music given as samples needs its sample_rate in hertz.")
+        raise DataError("Music given as samples needs its sample_rate in hertz.")
     audio = np.asarray(request.music, dtype=np.float32)
     if audio.ndim != 1:
-        raise ValueError(f"Music samples must be mono, of shape (S,), not {audio.shape}.")
+        raise DataError(f"Music samples must be mono, of shape (S,), not {audio.shape}.")
     return audio, request.sample_rate
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
-
-BEAT_MODES = ("none", "global", "frame")
+from typing import Literal
 
 
 @dataclass
@@ -14,7 +12,7 @@ class MusicSettings:
 
     dim: int = 256
     """Width of the music embedding."""
-    beats: str = "global"
+    beats: Literal["none", "global", "frame"] = "global"
     """How beats enter: none, global (a vector beside the time step) or frame (to each frame)."""
     clap: bool = True
     """CLAP's embedding of the clip."""
@@ -24,15 +22,11 @@ class MusicSettings:
     """Wav2CLIP's embedding of the clip."""
     spectral: bool = False
     """A small encoder over log-mel and chroma that needs no downloaded weights."""
-    clap_weights: Optional[str] = None  # noqa: UP045  OmegaConf reads this form in every version
+    clap_weights: str = ""
     """A CLAP checkpoint of LAION (.pt) or a folder of a Hugging Face CLAP model."""
-    wav2clip_weights: Optional[str] = None  # noqa: UP045
+    wav2clip_weights: str = ""
     """Wav2CLIP.pt."""
 
     def __post_init__(self) -> None:
-        if self.beats not in BEAT_MODES:
-            raise ValueError(
-                f"music.beats is {self.beats!r}: choose one of {', '.join(BEAT_MODES)}."
-            )
         if self.dim % 4:
             raise ValueError(f"music.dim is {self.dim}: it must be divisible by 4.")

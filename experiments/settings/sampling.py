@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-SOLVERS = ("ddim", "dpm++", "unipc")
+from typing import Literal
 
 
 @dataclass
 class SamplingSettings:
     """How dances are sampled."""
 
-    solver: str = "dpm++"
+    solver: Literal["ddim", "dpm++", "unipc"] = "dpm++"
     """ddim, dpm++ (DPM-Solver++) or unipc."""
     steps: int = 15
     """Denoising steps (LFDM: 250 of DDIM)."""
@@ -25,10 +24,6 @@ class SamplingSettings:
     """Windows that the network sees at once."""
 
     def __post_init__(self) -> None:
-        if self.solver not in SOLVERS:
-            raise ValueError(
-                f"sampling.solver is {self.solver!r}: choose one of {', '.join(SOLVERS)}."
-            )
         for name in ("steps", "window_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"sampling.{name} is {getattr(self, name)}: at least 1.")

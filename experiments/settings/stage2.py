@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-FLOWS = ("residual", "absolute")
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
-WEIGHTINGS = ("uniform", "min_snr")
 SPATIAL_ATTENTION = ("none", "linear", "full")
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}: choose one of {', '.join(choices)}.")
 
 
 def _fraction(name: str, value: float) -> None:
@@ -55,16 +48,18 @@ class DenoiserSettings:
     """Width of a head."""
     groups: int = 8
     """Groups of the group norms."""
-    flow: str = "absolute"
+    flow: Literal["residual", "absolute"] = "absolute"
     """What is diffused: residual (displacements) or absolute (the sampling grid, as in LFDM)."""
-    prediction: str = "epsilon"
+    prediction: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
     """What the network predicts: epsilon, v_prediction or sample (the clean flow)."""
 
     def __post_init__(self) -> None:
-        _one_of("stage2.network.flow", self.flow, FLOWS)
-        _one_of("stage2.network.prediction", self.prediction, PREDICTIONS)
         for choice in self.spatial_attention:
-            _one_of("stage2.network.spatial_attention", choice, SPATIAL_ATTENTION)
+            if choice not in SPATIAL_ATTENTION:
+                raise ValueError(
+                    f"stage2.network.spatial_attention names {choice!r}: choose among "
+                    f"{', '.join(SPATIAL_ATTENTION)}."
+                )
         levels = len(self.multipliers)
         for name in ("temporal_conv", "temporal_attention", "spatial_attention"):
             if len(getattr(self, name)) != levels:
@@ -85,7 +80,7 @@ class DenoiserSettings:
 class DiffusionLossSettings:
     """What the denoiser is punished for; the defaults are the published loss."""
 
-    weighting: str = "uniform"
+    weighting: Literal["uniform", "min_snr"] = "uniform"
     """Weight over noise levels: uniform or min_snr."""
     min_snr_gamma: float = 5.0
     """Largest signal-to-noise ratio that counts under min_snr."""
@@ -99,7 +94,6 @@ class DiffusionLossSettings:
     """Share of steps on a window's later frames only, so that songs can be sampled in windows."""
 
     def __post_init__(self) -> None:
-        _one_of("stage2.loss.weighting", self.weighting, WEIGHTINGS)
         _positive("stage2.loss.min_snr_gamma", self.min_snr_gamma)
         for name in ("drop_music", "drop_image", "window_start"):
             _fraction(f"stage2.loss.{name}", getattr(self, name))
@@ -114,7 +108,7 @@ class DiffusionTrainSettings:
     steps: int = 100_000
     """Optimizer steps."""
     batch_size: int = 20
-    """Clips a step and device."""
+    """Clips a step, over all processes."""
     rate: float = 2e-4
     """Learning rate of AdamW."""
     weight_decay: float = 0.0
@@ -129,13 +123,11 @@ class DiffusionTrainSettings:
     """Largest norm of the gradient (0: no clipping)."""
     gradient_checkpointing: bool = False
     """Compute activations twice to store them once: less memory, a third more time."""
-    validate_every: int = 2000
-    """Steps between validations."""
     validation_clips: int = 16
     """Clips that each validation generates and scores."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "rate", "validate_every"):
+        for name in ("steps", "batch_size", "rate"):
             _positive(f"stage2.train.{name}", getattr(self, name))
         for name in ("ema_decay", "final_rate_factor"):
             _fraction(f"stage2.train.{name}", getattr(self, name))
