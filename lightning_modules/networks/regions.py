@@ -95,9 +95,11 @@ class RegionPredictor(nn.Module):
             maps = 1 if shared_affine_map else regions
             self.jacobian = nn.Conv2d(features, 4 * maps, kernel, padding=padding)
             nn.init.zeros_(self.jacobian.weight)
+            # Published: the identity, half the picture. A limb of its own begins at a tenth.
+            size = 1.0 if shared_affine_map else 0.2
+            assert self.jacobian.bias is not None
             with torch.no_grad():
-                identity = torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(maps)
-                self.jacobian.bias.copy_(identity)  # type: ignore[union-attr]
+                self.jacobian.bias.copy_(size * torch.eye(2).flatten().repeat(maps))
 
     def forward(self, images: Tensor) -> Regions:
         features = self.predictor(self.down(images))
