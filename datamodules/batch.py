@@ -101,6 +101,11 @@ class ClipBatch:
         """The same batch in page-locked memory (called by torch's DataLoader)."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def first(self, count: int) -> ClipBatch:
+        """The first `count` clips of the batch, as views."""
+        cut = self._map(lambda tensor: tensor[:count])
+        return replace(cut, clip_ids=self.clip_ids[:count], music_ids=self.music_ids[:count])
+
     def _map(self, change: Any) -> ClipBatch:
         changed: dict[str, Any] = {}
         for f in fields(self):

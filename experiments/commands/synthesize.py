@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiments.config import Settings
 
 HELP = """Render dancers and music into a data set.
 
@@ -31,30 +37,38 @@ def run(args: argparse.Namespace) -> int:
     """Render with a progress bar, then say what to do next."""
     from rich.progress import Progress
 
-    from datamodules.synthetic import render_dataset
     from experiments.config import settings_from_words
 
     settings = settings_from_words(args.settings)
-    rendered = settings.synthetic
     with Progress() as bar:
         task = bar.add_task("Rendering", total=None)
-        names = render_dataset(
-            args.out,
-            seed=settings.seed,
-            train_videos=rendered.train_videos,
-            cameras=rendered.cameras,
-            seconds=rendered.seconds,
-            fps=rendered.fps,
-            size=rendered.size,
-            width=rendered.width,
-            routines=rendered.routines,
-            rooms=rendered.rooms,
-            crf=rendered.crf,
-            workers=rendered.workers,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        names = render(
+            args.out, settings, lambda done, total: bar.update(task, completed=done, total=total)
         )
     print(
         f"{len(names)} videos are in {args.out}/videos, what is true of them in {args.out}/truth."
     )
     print(f"Next: dabfusion prepare {args.out} {args.out}-prepared")
     return 0
+
+
+def render(out: str | Path, settings: Settings, progress: Callable[[int, int], None]) -> list[str]:
+    """Render what `settings.synthetic` and `settings.seed` describe; returns the videos' names."""
+    from datamodules.synthetic import render_dataset
+
+    rendered = settings.synthetic
+    return render_dataset(
+        out,
+        seed=settings.seed,
+        train_videos=rendered.train_videos,
+        cameras=rendered.cameras,
+        seconds=rendered.seconds,
+        fps=rendered.fps,
+        size=rendered.size,
+        width=rendered.width,
+        routines=rendered.routines,
+        rooms=rendered.rooms,
+        crf=rendered.crf,
+        workers=rendered.workers,
+        progress=progress,
+    )
