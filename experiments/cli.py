@@ -20,9 +20,9 @@ from experiments.errors import DONE, FAULT, INTERRUPTED, USER_ERROR, explain, on
 
 #: The story of the commands, in order: a heading and the verbs below it.
 STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Data", ("synthesize",)),
+    ("Data", ("synthesize", "prepare", "doctor")),
     ("Train", ("train",)),
-    ("Measure", ("benchmark", "study")),
+    ("Measure", ("evaluate", "benchmark", "study")),
     ("Find your way", ("settings", "completion")),
 )
 

@@ -10,11 +10,11 @@ from datamodules.aist import (
     AISTDataModule,
     ClipContent,
     LoaderOptions,
-    SplitRule,
     WindowRule,
 )
 from datamodules.cache import FeatureStore
 from datamodules.index import Index
+from experiments.build.splits import build_split_rule
 from experiments.config import Settings
 
 
@@ -94,19 +94,6 @@ def build_window_rule(settings: Settings) -> WindowRule:
         on_beat=clips.start == "beat",
         mirror=clips.mirror,
         speeds=tuple(clips.speeds),
-    )
-
-
-def build_split_rule(settings: Settings) -> SplitRule:
-    """Which video belongs where."""
-    clips = settings.clips
-    return SplitRule(
-        rule=clips.split,
-        folder=Path(clips.split_files) if clips.split_files else None,
-        seed=clips.split_seed,
-        val_by_music=clips.val_by_music,
-        val_fraction=clips.val_fraction,
-        ignore_list=Path(clips.ignore_list) if clips.ignore_list else None,
     )
 
 

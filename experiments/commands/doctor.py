@@ -1,0 +1,78 @@
+"""`dabfusion doctor`: is a prepared folder fit to train on?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datamodules.doctor import Diagnosis
+
+HELP = """Check a prepared folder before training on it.
+
+Looks for leakage between the splits, duplicates, missing cameras, sound and picture of different
+length, frame rates and tempi that are not what they claim, and beats that look like an octave
+error. The exit status is 0 where training may start and 2 where it should not."""
+
+EXAMPLES = [
+    "dabfusion doctor aist",
+    "dabfusion doctor aist clips.split_files=splits clips.val_by_music=true",
+    "dabfusion doctor aist --json report.json",
+]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("data", type=Path, help="folder that `dabfusion prepare` wrote")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="clips.split and what belongs to it"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Diagnose, print, and answer by the exit status."""
+    from datamodules.doctor import diagnose
+    from datamodules.files import write_text
+    from experiments.build.splits import build_split_rule
+    from experiments.config import settings_from_words
+
+    settings = settings_from_words(args.settings)
+    diagnosis = diagnose(args.data, build_split_rule(settings))
+    _print(diagnosis)
+    if args.json is not None:
+        write_text(args.json, json.dumps(diagnosis.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    return 0 if diagnosis.healthy else 2
+
+
+def _print(diagnosis: Diagnosis) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    facts = Table(show_header=False, box=None)
+    for name, value in diagnosis.summary.items():
+        shown = (
+            ", ".join(f"{key} {count}" for key, count in value.items())
+            if isinstance(value, dict)
+            else value
+        )
+        facts.add_row(name.replace("_", " "), escape(str(shown)))
+    console.print(facts)
+    if diagnosis.findings:
+        table = Table("", "check", "finding", "about", title="Findings")
+        colours = {"error": "red", "warning": "yellow", "note": "dim"}
+        for finding in diagnosis.findings:
+            count = len(finding.names)
+            about = ", ".join(finding.names[:2]) + (f" and {count - 2} more" if count > 2 else "")
+            level = f"[{colours[finding.level]}]{finding.level}[/]"
+            table.add_row(level, finding.check, escape(finding.message), escape(about))
+        console.print(table)
+    console.print(
+        "Training may start."
+        if diagnosis.healthy
+        else "Do not train on this: see the errors above."
+    )

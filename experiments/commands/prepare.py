@@ -1,0 +1,138 @@
+"""`dabfusion prepare`: videos into a folder of small clips, beats and an index."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from datamodules.prepare import PrepareReport
+    from experiments.config import Settings
+
+HELP = """Prepare a folder of dance videos for training.
+
+Every video below VIDEOS is resampled by time stamp to clips.fps, fitted into a square of
+clips.size pixels and stored small, with its sound; the beats of each piece of music are tracked
+once, on its longest sound track. Damaged and silent videos are left out and listed with the
+reason. The command can be killed at any moment; a second run goes on where it stopped."""
+
+EXAMPLES = [
+    "dabfusion prepare AIST_VIDEOS aist preset=aist128",
+    "dabfusion prepare dances dances-prepared preset=quickstart         # a rendered set",
+    "dabfusion prepare AIST_VIDEOS aist --keypoints annotations/keypoints2d",
+    "dabfusion prepare my_videos mine --beats my_beats --music my_songs # mBR0.txt, mBR0.mp3, ...",
+    "dabfusion prepare AIST_VIDEOS aist256 clips.size=256 clips.fps=20 --workers 16",
+]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("videos", type=Path, help="folder of videos, searched with all its folders")
+    parser.add_argument("out", type=Path, help="folder to write, or to go on with")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="clips.fps, clips.size, clips.fit; preset"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0 takes every core")
+    parser.add_argument(
+        "--beats",
+        type=Path,
+        metavar="FOLDER",
+        help="your beats, which win over tracking: NAME.txt of a video, or MUSIC.txt of a piece, "
+        "one time in seconds a line",
+    )
+    parser.add_argument(
+        "--music",
+        type=Path,
+        metavar="FOLDER",
+        help="whole pieces of music (MUSIC.mp3, ...), to track beats on",
+    )
+    parser.add_argument(
+        "--keypoints", type=Path, metavar="FOLDER", help="AIST++'s keypoints2d/*.pkl, optional"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare with a progress bar, then say what was left out and what to do next."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from experiments.config import settings_from_words
+    from experiments.errors import SettingsError
+
+    settings = settings_from_words(args.settings)
+    if args.workers < 0:
+        raise SettingsError(f"--workers is {args.workers}, but must be 0 (all cores) or more.")
+    columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()) as bar:
+        task = bar.add_task("videos", total=None)
+
+        def show(step: str, done: int, total: int) -> None:
+            if done == 0 or bar.tasks[0].description != step:
+                bar.reset(task, description=step, total=total, start=True)
+            bar.update(task, completed=done, total=total)
+
+        report = prepare_folder(
+            args.videos,
+            args.out,
+            settings,
+            workers=args.workers,
+            beats=args.beats,
+            music=args.music,
+            keypoints=args.keypoints,
+            progress=show,
+        )
+    print(f"{report.prepared} videos are prepared in {args.out}.")
+    if report.quarantined:
+        print(
+            f"{len(report.quarantined)} videos were left out; {args.out}/quarantine.jsonl says "
+            f"why. The first: {report.quarantined[0]['reason']}"
+        )
+    print(f"Next: dabfusion doctor {args.out}")
+    return 0
+
+
+def prepare_folder(
+    videos: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    workers: int = 0,
+    beats: Path | None = None,
+    music: Path | None = None,
+    keypoints: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> PrepareReport:
+    """`datamodules.prepare.prepare` with the settings' rate, size and fit.
+
+    Args:
+        videos: folder of videos.
+        out: folder to write.
+        settings: `clips` decides.
+        workers: processes; 0 takes every core.
+        beats: folder of the user's beat files.
+        music: folder of whole pieces.
+        keypoints: folder of AIST++'s keypoints2d.
+        progress: told the step, how much is done and how much there is.
+    """
+    from datamodules.index import DatasetSettings
+    from datamodules.prepare import PrepareOptions, prepare
+    from datamodules.prepare_beats import BeatOptions
+
+    clips = settings.clips
+    options = PrepareOptions(
+        settings=DatasetSettings(clips.fps, clips.size, clips.fit),
+        beats=BeatOptions(beats, music),
+        keypoints=keypoints,
+        workers=workers or len(os.sched_getaffinity(0)),
+    )
+    return prepare(videos, out, options, progress)
