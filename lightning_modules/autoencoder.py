@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from datamodules.batch import ClipBatch, to_unit
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.vgg import VGG19Pyramid
-from lightning_modules.objective import LossWeights, objective
+from lightning_modules.objective import LossWeights, objective, region_objective
 from lightning_modules.randomness import Purpose, generator_for
 from lightning_modules.reconstruction import (
     SUMS,
@@ -60,6 +60,7 @@ class LatentFlowAutoencoderModule(LightningModule):
         sizes: progressive resolution, one size (pixels) for each equal share of the steps; empty
             trains at the clips' own size.
         channels_last: memory layout of the network and its images.
+        region_steps: first steps in which the regions alone learn, from key points.
     """
 
     sums: Tensor
@@ -73,6 +74,7 @@ class LatentFlowAutoencoderModule(LightningModule):
         seed: int,
         sizes: Sequence[int] = (),
         channels_last: bool = False,
+        region_steps: int = 0,
     ) -> None:
         super().__init__()
         self.network = network
@@ -84,18 +86,18 @@ class LatentFlowAutoencoderModule(LightningModule):
         self._features = [features] if features is not None else []
         self.seed = seed
         self.sizes = tuple(sizes)
+        self.region_steps = region_steps
         self.register_buffer("sums", torch.zeros(len(SUMS), dtype=torch.float64), persistent=False)
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         frames = self._resize(_frames(batch))
-        terms, _ = objective(
-            self.network,
-            frames,
-            batch.keypoints,
-            self.weights,
-            self._pyramid(),
-            self._generators(batch.index, frames.shape[1] - 1),
-        )
+        if self.global_step < self.region_steps:
+            terms = region_objective(self.network, frames, batch.keypoints, self.weights.joints)
+        else:
+            generators = self._generators(batch.index, frames.shape[1] - 1)
+            terms, _ = objective(
+                self.network, frames, batch.keypoints, self.weights, self._pyramid(), generators
+            )
         loss = torch.stack(list(terms.values())).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         for name, term in terms.items():

@@ -18,6 +18,12 @@ from lightning_modules.joints import (
 from lightning_modules.networks.autoencoder import AutoencoderOutput, LatentFlowAutoencoder
 
 
+_NO_KEYPOINTS = (
+    "Joint supervision needs key points, and these clips have none: prepare clips with key points, "
+    "or set stage1.loss.joints, teacher_flow and teacher_occlusion to 0."
+)
+
+
 @dataclass(frozen=True)
 class LossWeights:
     """The terms' weights; a term of weight 0 is not computed. See `losses` and `joints`."""
@@ -78,10 +84,7 @@ def objective(
         terms |= {"equivariance_shift": shift, "equivariance_affine": affine}
     if weights.uses_labels:
         if keypoints is None:
-            raise ValueError(
-                "Joint supervision needs key points, and these clips have none: prepare clips with "
-                "key points, or set stage1.loss.joints, teacher_flow and teacher_occlusion to 0."
-            )
+            raise ValueError(_NO_KEYPOINTS)
         regressed = network.config["affine"] == "regressed"
         terms |= _label_terms(output, keypoints, regressed)
     weighted = {
@@ -90,6 +93,24 @@ def objective(
         if getattr(weights, name) > 0
     }
     return weighted, output
+
+
+def region_objective(
+    network: LatentFlowAutoencoder, frames: Tensor, keypoints: Tensor | None, weight: float
+) -> dict[str, Tensor]:
+    """The `joints` term alone, of every frame (arguments as for `objective`).
+
+    A fifth of a full step's cost: flow and images have little to learn from until the regions are
+    near the limbs that they stand for.
+    """
+    if keypoints is None:
+        raise ValueError(_NO_KEYPOINTS)
+    regions = network.region_predictor(frames.flatten(0, 1))
+    parts = body_parts(keypoints.flatten(0, 1))
+    # Parameters without a part in the loss still get (zero) gradients, which DDP insists on.
+    idle = torch.stack([p.sum() for p in network.parameters() if p.requires_grad]).sum() * 0
+    regressed = network.config["affine"] == "regressed"
+    return {"joints": weight * region_loss(regions, parts, regressed) + idle}
 
 
 def _pixel_terms(

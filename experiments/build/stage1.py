@@ -71,4 +71,5 @@ def build_autoencoder_module(
         seed=seed,
         sizes=settings.train.sizes,
         channels_last=train.channels_last,
+        region_steps=train.region_steps,
     )

@@ -168,6 +168,9 @@ class Stage1TrainSettings:
     sizes: list[int] = field(default_factory=list)
     """Progressive resolution: image sizes in pixels, each for an equal share of the steps, the
     clips' own size last; empty trains at that size alone."""
+    region_steps: int = 0
+    """First steps, of `steps`, in which the regions alone learn, from key points (needs
+    `stage1.loss.joints`); such a step costs a fifth."""
     checkpoint_gradients: bool = False
     """Compute activations twice instead of keeping them; saves memory at 256 x 256."""
     channels_last: bool = False
@@ -200,6 +203,13 @@ class Stage1Settings:
     """What it is taught by."""
     train: Stage1TrainSettings = field(default_factory=Stage1TrainSettings)
     """How it is trained."""
+
+    def __post_init__(self) -> None:
+        if self.train.region_steps and not self.loss.joints:
+            raise ValueError(
+                f"stage1.train.region_steps is {self.train.region_steps}, but the regions' only "
+                "teacher in those steps has weight 0: set stage1.loss.joints above 0 too."
+            )
 
 
 def _at_least(section: str, settings: object, name: str, least: int) -> None:
