@@ -17,7 +17,6 @@ from lightning_modules.joints import (
 )
 from lightning_modules.networks.autoencoder import AutoencoderOutput, LatentFlowAutoencoder
 
-
 _NO_KEYPOINTS = (
     "Joint supervision needs key points, and these clips have none: prepare clips with key points, "
     "or set stage1.loss.joints, teacher_flow and teacher_occlusion to 0."
