@@ -34,6 +34,7 @@ def build_denoiser(settings: Settings, image_channels: int) -> FlowUNet3D:
         music_dim=settings.music.dim,
         width=network.width,
         multipliers=tuple(network.multipliers),
+        embedding=network.embedding,
         blocks=network.blocks,
         patch=network.patch,
         stem_kernel=network.stem_kernel,

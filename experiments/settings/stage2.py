@@ -26,6 +26,8 @@ class DenoiserSettings:
     """Channels of the finest level."""
     multipliers: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
     """Channels of each level, as multiples of `width`, finest first."""
+    embedding: int = 1024
+    """Width of the embedding of time step, music and place that every block reads."""
     blocks: int = 2
     """Residual blocks a level."""
     patch: int = 1

@@ -136,6 +136,8 @@ class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         image_channels: channels C of z_0.
         music_dim: width D of the music embedding.
         width, multipliers: channels of the levels are width * multiplier, finest first.
+        embedding: width of the embedding of time step, music and place that every residual block
+            reads (LFDM concatenates 256 for the time step and 768 for the condition).
         blocks: residual blocks a level.
         patch: latent flow is pixel-unshuffled by this factor first (z_0 is average-pooled).
         stem_kernel: kernel of the first convolutions (7 in LFDM).
@@ -159,6 +161,7 @@ class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         music_dim: int = 256,
         width: int = 64,
         multipliers: tuple[int, ...] = (1, 2, 4, 8),
+        embedding: int = 1024,
         blocks: int = 2,
         patch: int = 1,
         stem_kernel: int = 7,
@@ -182,9 +185,8 @@ class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
             )
         self.normalizer = FlowNormalizer(flow)
         self.patch, self.width = patch, width
-        embedding = 4 * width
         self.time_mlp = nn.Sequential(
-            nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+            nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, embedding)
         )
         self.music_in = nn.Linear(music_dim, embedding)
         self.frame_in = nn.Linear(music_dim, embedding)
