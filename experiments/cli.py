@@ -22,7 +22,7 @@ from experiments.errors import DONE, FAULT, INTERRUPTED, USER_ERROR, explain, on
 STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Data", ("synthesize", "prepare", "doctor")),
     ("Train", ("train",)),
-    ("Measure", ("evaluate", "benchmark", "study")),
+    ("Measure", ("evaluate", "compare", "sweep", "benchmark", "study")),
     ("Find your way", ("settings", "completion")),
 )
 

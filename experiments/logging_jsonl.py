@@ -46,7 +46,7 @@ class JsonlLogger(Logger):
 
         Args:
             metrics: Values by key (`train/loss`).
-            step: Optimiser steps taken.
+            step: The step, counted from 0.
         """
         seconds = self._seconds_before + time.monotonic() - self._started
         line: dict[str, Any] = {"step": step, "seconds": round(seconds, 3)}
@@ -58,10 +58,10 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Drop the lines after `step`, which a resumed run will write again.
+        """Drop the lines that a resumed run will write again.
 
         Args:
-            step: Optimiser steps taken by the checkpoint that is resumed.
+            step: Optimiser steps taken by the checkpoint that is resumed: the first to come.
         """
         if not self._path.exists():
             return
@@ -71,7 +71,7 @@ class JsonlLogger(Logger):
                 line = json.loads(text)
             except ValueError:
                 break
-            if (line.get("step") or 0) > step:
+            if (line.get("step") or 0) >= step:
                 break
             kept.append(text)
             self._seconds_before = float(line.get("seconds", 0.0))

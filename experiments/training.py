@@ -117,7 +117,7 @@ def build_callbacks(
         FiniteGuard(run.on_nan == "skip", run.explode_factor, folder.path / "nonfinite.json")
     )
     if parts.samples is not None and run.samples:
-        callbacks.append(parts.samples)
+        callbacks.append(parts.samples(folder.samples))
     callbacks.append(
         RunCheckpoints(
             folder,
@@ -177,7 +177,7 @@ def log_to(path: Path | None) -> Iterator[None]:
     """
     handler = logging.FileHandler(path, delay=True) if path else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    names = ("dabfusion", "lightning.pytorch", "lightning.fabric", "py.warnings", "wandb")
+    names = ("dabfusion", "lightning.pytorch", "lightning.fabric", "py.warnings")
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
     logging.captureWarnings(True)
@@ -185,6 +185,8 @@ def log_to(path: Path | None) -> Iterator[None]:
         logger.handlers = [handler]
         logger.propagate = False
     loggers[0].setLevel(logging.INFO)
+    for logger in loggers[1:]:
+        logger.setLevel(logging.WARNING)
     try:
         yield
         # After an error it stays open: the command line writes a fault's traceback to it.

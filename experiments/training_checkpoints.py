@@ -131,10 +131,10 @@ class RunCheckpoints(Callback):
     def _write(self, trainer: Trainer, path: Path) -> None:
         if not trainer.is_global_zero:
             # Saving gathers state from every rank; only rank 0 writes a file.
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)
             return
         with replacing(path) as temporary:
-            trainer.save_checkpoint(temporary)
+            trainer.save_checkpoint(temporary, weights_only=False)
 
 
 def read_header(path: Path, stage: str) -> dict[str, Any]:

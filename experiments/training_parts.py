@@ -1,16 +1,38 @@
-"""What the training of a stage is made of: networks, data, cadence, export."""
+"""What the training of a stage is made of: networks, data, cadence, samples, export."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
+from torch import Tensor
 
+from datamodules.aist import AISTDataModule
+from datamodules.cache import FeatureStore
+from datamodules.video import write_video
+from experiments.build.data import build_clip_data, build_flow_store, build_pair_data
+from experiments.build.stage1 import build_autoencoder, build_autoencoder_module
+from experiments.build.stage2 import build_diffusion, build_pipeline
 from experiments.config import Settings
+from experiments.errors import SettingsError
 from experiments.training_ranks import Ranks
+from experiments.training_samples import (
+    draw_autoencoder,
+    draw_diffusion,
+    extract_flow,
+    load_samples,
+)
+from lightning_modules.callbacks_samples import SampleVideos
+from lightning_modules.checkpoints import autoencoder_digest, load_autoencoder, save_autoencoder
+from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
+
+#: Clips whose latent flow gives the statistics by which it is normalised.
+STATISTICS_CLIPS = 512
+#: The same where flow is not cached and each clip costs a pass through stage 1.
+STATISTICS_CLIPS_UNCACHED = 64
 
 
 @dataclass(frozen=True)
@@ -28,7 +50,7 @@ class StageParts:
     ema_decay: float
     """Of the moving average of the weights; 0 keeps none."""
     gradient_clip: float
-    """Largest norm of the gradient; 0 does not clip."""
+    """Largest norm of the gradient that the Trainer lets through; 0 leaves it alone."""
     sync_batch_norm: bool
     """Batch norm over all processes."""
     monitor: str
@@ -37,8 +59,8 @@ class StageParts:
     """Whether more of it is better."""
     export: Callable[[Path, dict[str, Any]], None]
     """Write the trained networks to a folder, with notes on the run."""
-    samples: Callback | None = None
-    """Shows videos with sound."""
+    samples: Callable[[Path], SampleVideos] | None = None
+    """Makes what shows videos with sound in a folder."""
 
 
 def stage_steps(settings: Settings, stage: str) -> int:
@@ -53,5 +75,135 @@ def build_parts(settings: Settings, stage: str, ranks: Ranks) -> StageParts:
         settings: Resolved.
         stage: `autoencoder` or `diffusion`.
         ranks: Processes that share each batch.
+
+    Raises:
+        SettingsError: If the settings do not fit the data or the processes.
     """
-    raise NotImplementedError
+    batch_size = (settings.stage1 if stage == "autoencoder" else settings.stage2).train.batch_size
+    if batch_size % ranks.world:
+        key = "stage1" if stage == "autoencoder" else "stage2"
+        raise SettingsError(
+            f"{key}.train.batch_size is {batch_size}, which {ranks.world} processes cannot share; "
+            f"give a multiple of {ranks.world}."
+        )
+    if stage == "autoencoder":
+        return _autoencoder_parts(settings, ranks)
+    return _diffusion_parts(settings, ranks)
+
+
+def _autoencoder_parts(settings: Settings, ranks: Ranks) -> StageParts:
+    train = settings.stage1.train
+    data = build_pair_data(settings, ranks.world)
+    _check_size(settings, data)
+    network = build_autoencoder(settings.stage1)
+
+    def export(folder: Path, notes: dict[str, Any]) -> None:
+        save_autoencoder(network, folder, notes)
+
+    def samples(folder: Path) -> SampleVideos:
+        return SampleVideos(
+            folder,
+            settings.run.samples_every,
+            load=lambda: load_samples(settings, ()),
+            draw=lambda batch: draw_autoencoder(network, batch),
+            write=write_video,
+        )
+
+    return StageParts(
+        module=build_autoencoder_module(settings.stage1, network, settings.seed),
+        data=data,
+        steps=train.steps,
+        batch_size=train.batch_size,
+        validate_every=_validate_every(settings, train.steps),
+        ema_decay=0.0,
+        gradient_clip=0.0,  # its module clips by itself
+        sync_batch_norm=train.sync_batch_norm,
+        monitor="val/l1_ratio",
+        maximise=False,
+        export=export,
+        samples=samples,
+    )
+
+
+def _diffusion_parts(settings: Settings, ranks: Ranks) -> StageParts:
+    train = settings.stage2.train
+    autoencoder = load_autoencoder(Path(settings.autoencoder))
+    share = train.batch_size // ranks.world
+    data = build_clip_data(settings, share, frames="all")
+    _check_size(settings, data)
+    store = build_flow_store(settings, data.index, autoencoder_digest(autoencoder))
+    cached = _all_cached(data, store)
+    if cached:
+        data = build_clip_data(settings, share, frames="reference", latent_flow=store)
+    module = build_diffusion(settings, autoencoder, _statistics(data, store, cached, autoencoder))
+
+    def export(folder: Path, notes: dict[str, Any]) -> None:
+        build_pipeline(settings, module, notes).save_pretrained(folder)
+
+    def samples(folder: Path) -> SampleVideos:
+        return SampleVideos(
+            folder,
+            settings.run.samples_every,
+            load=lambda: load_samples(settings, ()),
+            draw=lambda batch: draw_diffusion(module, batch),
+            write=write_video,
+        )
+
+    return StageParts(
+        module=module,
+        data=data,
+        steps=train.steps,
+        batch_size=train.batch_size,
+        validate_every=_validate_every(settings, train.steps),
+        ema_decay=train.ema_decay,
+        gradient_clip=train.clip_gradient,
+        sync_batch_norm=False,
+        monitor="val/loss",
+        maximise=False,
+        export=export,
+        samples=samples,
+    )
+
+
+def _validate_every(settings: Settings, steps: int) -> int:
+    return settings.run.validate_every or max(1, steps // 10)
+
+
+def _check_size(settings: Settings, data: AISTDataModule) -> None:
+    prepared = data.index.settings.size
+    if settings.clips.size != prepared:
+        raise SettingsError(
+            f'clips.size is {settings.clips.size}, but "{settings.data}" was prepared at '
+            f"{prepared}; give clips.size={prepared}, or prepare the videos again."
+        )
+
+
+def _all_cached(data: AISTDataModule, store: FeatureStore) -> bool:
+    """Whether every training and validation clip is in the store.
+
+    Raises:
+        SettingsError: If only some are, as after a caching that was stopped.
+    """
+    ids = [*data.dataset("train").clip_ids, *data.dataset("val").clip_ids]
+    missing = [clip_id for clip_id in ids if not store.has(clip_id)]
+    if missing and len(missing) < len(ids):
+        raise SettingsError(
+            f"The latent flow of {len(missing)} of {len(ids)} clips is not cached, of "
+            f"{missing[0]} for one; finish it with `dabfusion cache` and the same settings."
+        )
+    return not missing
+
+
+def _statistics(
+    data: AISTDataModule, store: FeatureStore, cached: bool, autoencoder: LatentFlowAutoencoder
+) -> Iterator[Tensor]:
+    """Latent flow (T, 3, h, w) of training clips spread over the data set."""
+    dataset = data.dataset("train")
+    ids = dataset.clip_ids
+    wanted = STATISTICS_CLIPS if cached else STATISTICS_CLIPS_UNCACHED
+    places = range(0, len(ids), max(1, len(ids) // wanted))
+    for place in places:
+        if cached:
+            yield store.get(ids[place])["latent_flow"]
+        else:
+            yield extract_flow(autoencoder, dataset[place])

@@ -16,7 +16,7 @@ from experiments.results import STAGES, RunFolder
 #: Settings that a run may go on with other values of: where things are, and how it is watched.
 #: `devices` and `nodes` share the same samples out among other processes.
 _FREE = ("preset", "data", "autoencoder", "out", "resume", "run.", "sampling.", "synthetic.")
-_FREE_ENDINGS = (".steps", ".validate_every", ".validation_clips", ".workers", ".memory_mb")
+_FREE_ENDINGS = (".train.steps", ".validation_clips", ".workers", ".memory_mb", ".cache")
 #: Of the settings under `run`, those that change what is learnt.
 _BINDING = ("run.precision", "run.on_nan", "run.explode_factor")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from datamodules.batch import ClipBatch
@@ -29,75 +30,67 @@ class VideoWriter(Protocol):
         """Write frames (T, 3, H, W) uint8 and mono sound (S,) in [-1, 1] at `sample_rate` Hz."""
 
 
-#: Sound of a clip by its id and length in seconds: mono samples (S,) and their rate in hertz.
-SoundSource = Callable[[str, float], tuple[NDArray[np.float32], int] | None]
+@dataclass(frozen=True)
+class Drawn:
+    """What is shown of a batch of clips."""
+
+    videos: Tensor
+    """(B, T, 3, H, W) uint8 on the CPU."""
+    images: dict[str, Tensor]
+    """(3, H, W) uint8 each, by name."""
 
 
 class SampleVideos(Callback):
-    """Draws the first validation clips with the networks as they are, side by side with the truth.
+    """Draws the same validation clips with the networks as they are at a validation.
 
-    Only rank 0 draws, from its own share of the validation set.
+    Only rank 0 draws; the moving average, if there is one, is in place.
 
     Args:
         folder: `samples/` of the run; a video is called `STEP-CLIP.mp4`.
-        clips: How many.
         every: Steps between two showings; each waits for the next validation. 0 means only at the
             end of the run.
-        draw: From a batch to panels (B, T, 3, H, W) uint8 on the CPU.
+        load: Reads the clips, with frames and waveform; called once.
+        draw: From the clips, on the module's device, to what is shown.
         write: Writes one video.
-        sound: Finds the sound of a clip.
     """
 
     def __init__(
         self,
         folder: Path,
-        clips: int,
         every: int,
-        draw: Callable[[ClipBatch], Tensor],
+        load: Callable[[], ClipBatch],
+        draw: Callable[[ClipBatch], Drawn],
         write: VideoWriter,
-        sound: SoundSource,
     ) -> None:
         super().__init__()
         self.folder = folder
-        self.clips = clips
         self.every = every
+        self.load = load
         self.draw = draw
         self.write = write
-        self.sound = sound
         self._shown_step = 0
-        self._batches: list[ClipBatch] = []
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the clips of the last validation."""
-        self._batches = []
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: ClipBatch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the first clips, if this validation is to be shown."""
-        missing = self.clips - sum(len(kept) for kept in self._batches)
-        if missing > 0 and trainer.is_global_zero and self._due(trainer):
-            self._batches.append(first_clips(batch, missing))
+        self._batch: ClipBatch | None = None
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw, write, log; the moving average, if there is one, is still in place here."""
-        if not self._batches:
+        """Draw, write, log, if it is time."""
+        if not trainer.is_global_zero or not self._due(trainer):
             return
-        step = trainer.global_step
-        paths = [path for batch in self._batches for path in self._write_batch(batch, step)]
-        self._batches = []
-        self._shown_step = step
+        self._shown_step = step = trainer.global_step
+        if self._batch is None:
+            self._batch = self.load()
+        drawn = self.draw(self._batch.to(pl_module.device))
+        videos = self._write_videos(self._batch, drawn.videos, step)
+        images = self._write_images(drawn.images, step)
         for logger in trainer.loggers:
+            # WandbLogger has both; other loggers have neither.
             log_video = getattr(logger, "log_video", None)
+            log_image = getattr(logger, "log_image", None)
             if log_video is not None:
-                captions = [path.stem for path in paths]
-                log_video("val/samples", [str(path) for path in paths], step, caption=captions)
+                captions = [path.stem for path in videos]
+                log_video("val/samples", [str(path) for path in videos], step, caption=captions)
+            if log_image is not None:
+                for name, path in images.items():
+                    log_image(f"val/{name}", [str(path)], step)
 
     def state_dict(self) -> dict[str, Any]:
         """When was shown last."""
@@ -112,30 +105,19 @@ class SampleVideos(Callback):
         at_end = 0 <= trainer.max_steps <= step
         return at_end or (self.every > 0 and step - self._shown_step >= self.every)
 
-    def _write_batch(self, batch: ClipBatch, step: int) -> list[Path]:
-        panels = self.draw(batch)
-        seconds = panels.shape[1] / batch.fps
+    def _write_videos(self, batch: ClipBatch, videos: Tensor, step: int) -> list[Path]:
         paths = []
-        for clip_id, frames in zip(batch.clip_ids, panels, strict=True):
-            audio, rate = self.sound(clip_id, seconds) or (None, None)
+        for place, clip_id in enumerate(batch.clip_ids):
+            audio = rate = None
+            if batch.waveform is not None:
+                audio, rate = batch.waveform[place].numpy(), batch.sample_rate
             path = self.folder / f"{step:07d}-{clip_id.replace('/', '-')}.mp4"
-            self.write(path, frames, batch.fps, audio, rate)
+            self.write(path, videos[place], batch.fps, audio, rate)
             paths.append(path)
         return paths
 
-
-def first_clips(batch: ClipBatch, count: int) -> ClipBatch:
-    """The first clips of a batch, as a batch.
-
-    Args:
-        batch: Any.
-        count: How many, at most.
-    """
-    changed: dict[str, Any] = {}
-    for field in fields(batch):
-        value = getattr(batch, field.name)
-        if isinstance(value, Tensor | list):
-            changed[field.name] = value[:count]
-        elif isinstance(value, dict):
-            changed[field.name] = {name: tensor[:count] for name, tensor in value.items()}
-    return replace(batch, **changed)
+    def _write_images(self, images: dict[str, Tensor], step: int) -> dict[str, Path]:
+        paths = {name: self.folder / f"{step:07d}-{name}.png" for name in images}
+        for name, path in paths.items():
+            Image.fromarray(images[name].movedim(0, -1).numpy()).save(path)
+        return paths

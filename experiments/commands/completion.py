@@ -1,4 +1,4 @@
-"""`dabfusion completion`: words for the shell to complete with, and the script that asks for them."""
+"""`dabfusion completion`: a shell's completion of commands, settings and choices."""
 
 from __future__ import annotations
 
