@@ -1,5 +1,4 @@
-"""Frames and sound out of media files; decord is known to this file alone, PyAV to this file
-and `video_write`.
+"""Frames and sound out of media files; the only file that knows decord.
 
 Time: 0 is the video's first frame, for its sound too. Frames are uint8 RGB, (T, 3, H, W).
 
@@ -12,12 +11,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Literal
 
-import av
 import numpy as np
 import torch
 from av.audio.resampler import AudioResampler
@@ -27,6 +22,7 @@ from torch import Tensor
 
 from datamodules.errors import DataError
 from datamodules.images import FitBox, fit_box, fit_image, place_in_square, read_image
+from datamodules.video_probe import VideoInfo, opened, packet_times, probe, video_stream
 from datamodules.video_write import write_video
 
 try:
@@ -50,64 +46,6 @@ __all__ = [
 ]
 
 Reader = Literal["decord", "av"]
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a file's headers and packet times say; no frame is decoded for it."""
-
-    frames: int
-    fps: float
-    """Mean rate: frames - 1 over the time from the first frame to the last."""
-    width: int
-    """Pixels as shown, after rotation."""
-    height: int
-    duration_s: float
-    """Time of the picture: frames / fps."""
-    rotation: int
-    """Degrees clockwise that a player turns the stored picture by: 0, 90, 180 or 270."""
-    has_audio: bool
-    audio_rate: int
-    """Hertz; 0 without sound."""
-    audio_duration_s: float
-    timestamps_s: NDArray[np.float64]
-    """(frames,) presentation times, seconds from the first frame."""
-
-
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
-    """Sizes, rate, duration and frame times of a video.
-
-    Raises:
-        DataError: the file is no video that FFmpeg can open.
-    """
-    with _opened(path) as container:
-        stream = _video_stream(container, path)
-        rotation = _rotation(container, stream, path)
-        audio = container.streams.audio[0] if container.streams.audio else None
-        width, height = stream.codec_context.width, stream.codec_context.height
-        audio_s = 0.0
-        if audio is not None and audio.duration is not None:
-            audio_s = float(audio.duration * audio.time_base)
-        audio_rate = int(audio.codec_context.sample_rate) if audio is not None else 0
-        nominal = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
-    pts, time_base = _packet_times(path)
-    times = (pts - pts[0]).astype(np.float64) * time_base
-    span = float(times[-1])
-    fps = (len(times) - 1) / span if span > 0 else nominal
-    if rotation in (90, 270):
-        width, height = height, width
-    return VideoInfo(
-        frames=len(times),
-        fps=fps,
-        width=width,
-        height=height,
-        duration_s=len(times) / fps,
-        rotation=rotation,
-        has_audio=audio_rate > 0,
-        audio_rate=audio_rate,
-        audio_duration_s=audio_s,
-        timestamps_s=times,
-    )
 
 
 def read_frames(
@@ -164,7 +102,7 @@ def stream_frames(
     Raises:
         DataError: damage before the last wanted frame, or no such frame.
     """
-    pts, time_base = _packet_times(path)
+    pts, time_base = packet_times(path)
     if times_s is not None:
         indices = nearest_frames((pts - pts[0]) * time_base, times_s).tolist()
     order = _checked(path, range(len(pts)) if indices is None else indices, len(pts))
@@ -226,54 +164,6 @@ def _checked(path: str | os.PathLike[str], indices: Sequence[int], count: int) -
     return order
 
 
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """An FFmpeg container that is closed in any case; its errors name the file."""
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{path} does not exist.")
-    if os.path.isdir(path):
-        raise DataError(f"{path} is a folder; a media file was expected.")
-    try:
-        with av.open(str(path)) as container:
-            yield container
-    except PermissionError:
-        raise
-    except (av.FFmpegError, OverflowError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise DataError(f"{path} cannot be read as video or sound: {reason}.") from error
-
-
-def _video_stream(container: Any, path: str | os.PathLike[str]) -> Any:
-    if not container.streams.video:
-        raise DataError(f"{path} holds no picture; a video was expected.")
-    stream = container.streams.video[0]
-    if stream.codec_context is None or not stream.codec_context.width:
-        raise DataError(f"{path} holds a picture of a kind that FFmpeg cannot decode.")
-    return stream
-
-
-def _packet_times(path: str | os.PathLike[str]) -> tuple[NDArray[np.int64], float]:
-    """Presentation times of the shown frames, ascending, in units of the second value (s)."""
-    with _opened(path) as container:
-        stream = _video_stream(container, path)
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        shown = [packet.pts for packet in packets if not packet.is_discard]
-        time_base = float(stream.time_base)
-        if any(pts is None for pts in shown):  # bare streams carry no times
-            rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-            return np.arange(len(shown), dtype=np.int64), float(1 / rate)
-    if not shown:
-        raise DataError(f"{path} holds no frames.")
-    return np.unique(np.asarray(shown, dtype=np.int64)), time_base
-
-
-def _rotation(container: Any, stream: Any, path: str | os.PathLike[str]) -> int:
-    """Degrees clockwise a player turns the picture by; it is stored with the first frame."""
-    for frame in container.decode(stream):
-        return round(-frame.rotation / 90) * 90 % 360
-    raise DataError(f"{path} holds no frame that can be decoded.")
-
-
 def _decode(
     path: str | os.PathLike[str],
     pts: NDArray[np.int64],
@@ -284,8 +174,8 @@ def _decode(
 ) -> Iterator[tuple[int, Tensor]]:
     """Pairs of frame number and (3, H, W) uint8 frame, for the wanted numbers, ascending."""
     number_of = {int(value): number for number, value in enumerate(pts)}
-    with _opened(path) as container:
-        stream = _video_stream(container, path)
+    with opened(path) as container:
+        stream = video_stream(container, path)
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"err_detect": "explode"}
         timed = stream.start_time is not None
@@ -335,7 +225,7 @@ def read_audio(
     """
     start = 0.0
     pieces: list[NDArray[Any]] = []
-    with _opened(path) as container:
+    with opened(path) as container:
         if not container.streams.audio:
             raise DataError(f"{path} has no sound; a song or a video with sound was expected.")
         stream = container.streams.audio[0]

@@ -54,19 +54,21 @@ def encode(
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pix_fmt
         stream.options = {"preset": "ultrafast", "crf": "10"} if options is None else options
-        stream.codec_context.time_base = Fraction(1, 1000)
+        tick = Fraction(1, fps) if path.suffix == ".avi" and not times_s else Fraction(1, 1000)
+        stream.codec_context.time_base = tick
         track = None
         if sound is not None:
             track = container.add_stream(sound_codec, rate=sound_rate)
             track.layout = "mono"
         for number, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format=pix_fmt)
-            picture.pts = round(1000 * (number / fps if times_s is None else times_s[number]))
-            picture.time_base = Fraction(1, 1000)
+            picture.pts = round((number / fps if times_s is None else times_s[number]) / tick)
+            picture.time_base = tick
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
         if track is not None and sound is not None:
-            piece = av.AudioFrame.from_ndarray(sound[None], format=sound_format, layout="mono")
+            samples = sound if sound_format != "s16" else (sound * 32767).astype(np.int16)
+            piece = av.AudioFrame.from_ndarray(samples[None], format=sound_format, layout="mono")
             piece.rate, piece.pts = sound_rate, 0
             container.mux(track.encode(piece))
             container.mux(track.encode(None))
