@@ -70,7 +70,12 @@ def write_lfdm(model: LatentFlowAutoencoder, path: Path | str) -> Path:
     """
     path = Path(path)
     published = {"stem": "gaussian", "norm": "batch", "prior": 0.0, "prior_background": 0.0}
-    published |= {"kernel": 7, "align_corners": False, "shared_affine_map": True}
+    published |= {
+        "least_determinant": 0.0,
+        "kernel": 7,
+        "align_corners": False,
+        "shared_affine_map": True,
+    }
     for name, value in published.items():
         if model.config[name] != value:
             raise CheckpointError(

@@ -52,6 +52,9 @@ class Stage1NetworkSettings:
     """Variance of round heatmaps, in squared normalised coordinates."""
     correct_sign: bool = True
     """Undo flips of both axes of a region between reference and driving frame."""
+    least_determinant: float = 0.0
+    """Least determinant of a driving region's matrix in its inverse, for regressed matrices whose
+    sign is right: one that nearly vanishes then shrinks the region instead of blowing it up."""
     prior: float = 0.0
     """Head start of each region where it lies in the driving frame, added to its logit."""
     prior_background: float = 0.0

@@ -47,14 +47,22 @@ def principal_affine(covar: Tensor) -> Tensor:
     return torch.stack(rows, dim=-2)
 
 
-def inverse(matrix: Tensor) -> Tensor:
-    """The inverse of (..., 2, 2); a determinant within 1e-10 of zero is moved there, sign kept."""
+def inverse(matrix: Tensor, least_determinant: float = 0.0) -> Tensor:
+    """The inverse of (..., 2, 2); a determinant within 1e-10 of zero is moved there, sign kept.
+
+    With `least_determinant` above 0, determinants are raised to it instead, and the inverse of a
+    nearly vanishing matrix is small, not huge: right for matrices whose determinant is known to be
+    positive.
+    """
     a, b = matrix[..., 0, 0], matrix[..., 0, 1]
     c, d = matrix[..., 1, 0], matrix[..., 1, 1]
     determinant = a * d - b * c
-    floor = torch.full_like(determinant, _MIN_AFFINE_DETERMINANT)
-    floor = torch.where(determinant < 0, -floor, floor)
-    determinant = torch.where(determinant.abs() < _MIN_AFFINE_DETERMINANT, floor, determinant)
+    if least_determinant > 0:
+        determinant = determinant.clamp(min=least_determinant)
+    else:
+        floor = torch.full_like(determinant, _MIN_AFFINE_DETERMINANT)
+        floor = torch.where(determinant < 0, -floor, floor)
+        determinant = torch.where(determinant.abs() < _MIN_AFFINE_DETERMINANT, floor, determinant)
     adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
     return adjugate / determinant[..., None, None]
 
@@ -83,13 +91,15 @@ def apply_matrix(matrix: Tensor, points: Tensor) -> Tensor:
     )
 
 
-def relative_affine(source: Tensor, driving: Tensor, correct_sign: bool) -> Tensor:
+def relative_affine(
+    source: Tensor, driving: Tensor, correct_sign: bool, least_determinant: float = 0.0
+) -> Tensor:
     """source driving^-1 (..., 2, 2): maps offsets around a driving region to its source region.
 
     `correct_sign` multiplies by the sign of the own [0, 0] element, which undoes a flip of both
     axes ("revert axis swap" in MRAA's configuration).
     """
-    inverted = inverse(driving)
+    inverted = inverse(driving, least_determinant)
     columns = [apply_matrix(source, inverted[..., :, j]) for j in range(2)]
     affine = torch.stack(columns, dim=-1)
     if correct_sign:

@@ -41,6 +41,7 @@ class FlowPredictor(nn.Module):
         covariance_heatmaps: bool,
         region_variance: float,
         correct_sign: bool,
+        least_determinant: float,
         prior: float,
         prior_background: float,
         align_corners: bool,
@@ -52,6 +53,7 @@ class FlowPredictor(nn.Module):
         self.covariance_heatmaps = covariance_heatmaps
         self.region_variance = region_variance
         self.correct_sign = correct_sign
+        self.least_determinant = least_determinant
         self.prior = prior
         self.prior_background = prior_background
         self.align_corners = align_corners
@@ -126,7 +128,10 @@ class FlowPredictor(nn.Module):
         offset = grid - by_clip(driving.shift)[:, :, :, None, None]
         if reference.affine is not None and driving.affine is not None:
             affine = relative_affine(
-                reference.affine[:, None], by_clip(driving.affine), self.correct_sign
+                reference.affine[:, None],
+                by_clip(driving.affine),
+                self.correct_sign,
+                self.least_determinant,
             )
             offset = apply_matrix(affine[:, :, :, None, None], offset)
         regions = offset + reference.shift[:, None, :, None, None]
