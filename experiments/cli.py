@@ -20,9 +20,12 @@ from experiments.errors import DONE, FAULT, INTERRUPTED, USER_ERROR, explain, on
 
 #: The story of the commands, in order: a heading and the verbs below it.
 STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Data", ("synthesize", "prepare", "doctor")),
-    ("Train", ("train",)),
-    ("Measure", ("evaluate", "compare", "sweep", "benchmark", "study")),
+    ("The whole road on rendered dancers, in minutes", ("quickstart",)),
+    ("1. Clips, rendered or filmed", ("synthesize", "prepare", "doctor")),
+    ("2. Train stage 1, cache its latent flow, train stage 2", ("train", "cache")),
+    ("3. Let somebody dance", ("generate",)),
+    ("4. Measure and compare", ("evaluate", "compare", "sweep", "study", "benchmark")),
+    ("Exchange weights with LFDM", ("import-lfdm", "export-lfdm")),
     ("Find your way", ("settings", "completion")),
 )
 
