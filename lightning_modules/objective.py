@@ -116,7 +116,7 @@ def _pixel_terms(
     output: AutoencoderOutput, reference: Tensor, target: Tensor, weights: LossWeights
 ) -> dict[str, Tensor]:
     weight = losses.foreground_weight(reference, target, weights.foreground)
-    prediction = output.prediction.flatten(0, 1)
+    prediction = output.prediction.flatten(0, 1).float()
     terms = {"pixels": losses.multiscale_l1(prediction, target, weight)}
     if weights.warped:
         deformed = output.deformed.flatten(0, 1)
@@ -126,7 +126,7 @@ def _pixel_terms(
     if weights.ssim:
         terms["ssim"] = 1 - losses.ssim(prediction, target).mean()
     if weights.raw:
-        terms["raw"] = ((output.raw.flatten(0, 1) - target).abs() * weight).mean()
+        terms["raw"] = ((output.raw.flatten(0, 1).float() - target).abs() * weight).mean()
     return terms
 
 
