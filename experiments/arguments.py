@@ -76,7 +76,7 @@ def find_module(package: str, words: list[str], needs_help: bool = False) -> tup
             return name, words[count:]
     kind = {"studies": "study", "benchmarks": "benchmark"}[package]
     if not known:
-        raise UsageError(f"There is no {kind} here.")
+        raise UsageError(f'There is no {kind} "{words[0]}", and no other one either.')
     near = difflib.get_close_matches(plain[0], known, n=1, cutoff=0.0)[0].replace("_", " ")
     raise UsageError(
         f'There is no {kind} "{words[0]}"; the nearest is {near}, `dabfusion {kind}` lists them.'

@@ -11,28 +11,31 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
 from datamodules.aist import AISTDataModule
-from datamodules.cache import FeatureStore
 from datamodules.video import write_video
 from experiments.build.data import build_clip_data, build_flow_store, build_pair_data
 from experiments.build.stage1 import build_autoencoder, build_autoencoder_module
 from experiments.build.stage2 import build_diffusion, build_pipeline
 from experiments.config import Settings
 from experiments.errors import SettingsError
+from experiments.latent_cache import (
+    TRAINING_SPLITS,
+    cache_latent_flow,
+    flow_of,
+    stored_flows,
+)
+from experiments.progress import shown_progress
 from experiments.training_ranks import Ranks
 from experiments.training_samples import (
     draw_autoencoder,
     draw_diffusion,
-    extract_flow,
     load_samples,
 )
 from lightning_modules.callbacks_samples import SampleVideos
 from lightning_modules.checkpoints import autoencoder_digest, load_autoencoder, save_autoencoder
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 
-#: Clips whose latent flow gives the statistics by which it is normalised.
-STATISTICS_CLIPS = 512
-#: The same where flow is not cached and each clip costs a pass through stage 1.
-STATISTICS_CLIPS_UNCACHED = 64
+#: Clips that give the statistics of latent flow where it is not cached.
+STATISTICS_CLIPS = 64
 
 
 @dataclass(frozen=True)
@@ -127,15 +130,17 @@ def _autoencoder_parts(settings: Settings, ranks: Ranks) -> StageParts:
 
 def _diffusion_parts(settings: Settings, ranks: Ranks) -> StageParts:
     train = settings.stage2.train
-    autoencoder = load_autoencoder(Path(settings.autoencoder))
     share = train.batch_size // ranks.world
+    cached = cache_for_training(settings, alone=ranks.world == 1)
+    autoencoder = load_autoencoder(Path(settings.autoencoder))
     data = build_clip_data(settings, share, frames="all")
-    _check_size(settings, data)
     store = build_flow_store(settings, data.index, autoencoder_digest(autoencoder))
-    cached = _all_cached(data, store)
     if cached:
         data = build_clip_data(settings, share, frames="reference", latent_flow=store)
-    module = build_diffusion(settings, autoencoder, _statistics(data, store, cached, autoencoder))
+        flows = stored_flows(store, data.dataset("train").clip_ids)
+    else:
+        flows = _computed_flows(data, autoencoder)
+    module = build_diffusion(settings, autoencoder, flows)
 
     def export(folder: Path, notes: dict[str, Any]) -> None:
         build_pipeline(settings, module, notes).save_pretrained(folder)
@@ -166,7 +171,7 @@ def _diffusion_parts(settings: Settings, ranks: Ranks) -> StageParts:
 
 
 def _validate_every(settings: Settings, steps: int) -> int:
-    return settings.run.validate_every or max(1, steps // 10)
+    return settings.run.validate_every or max(1, steps // 4)
 
 
 def _check_size(settings: Settings, data: AISTDataModule) -> None:
@@ -178,14 +183,30 @@ def _check_size(settings: Settings, data: AISTDataModule) -> None:
         )
 
 
-def _all_cached(data: AISTDataModule, store: FeatureStore) -> bool:
-    """Whether every training and validation clip is in the store.
+def cache_for_training(settings: Settings, alone: bool) -> bool:
+    """Have the latent flow of all training and validation clips on disk.
+
+    Args:
+        settings: Resolved.
+        alone: Whether this process may compute what is missing. Of several, none does: then flow
+            that is not cached at all is computed in each step.
+
+    Returns:
+        Whether it is there.
 
     Raises:
-        SettingsError: If only some are, as after a caching that was stopped.
+        SettingsError: If only some is there, as after a caching that was stopped.
     """
-    ids = [*data.dataset("train").clip_ids, *data.dataset("val").clip_ids]
+    data = build_clip_data(settings, 1)
+    _check_size(settings, data)
+    digest = autoencoder_digest(load_autoencoder(Path(settings.autoencoder)))
+    store = build_flow_store(settings, data.index, digest)
+    ids = [clip for split in TRAINING_SPLITS for clip in data.dataset(split).clip_ids]
     missing = [clip_id for clip_id in ids if not store.has(clip_id)]
+    if missing and alone:
+        with shown_progress("Latent flow") as progress:
+            cache_latent_flow(settings, progress=progress)
+        return True
     if missing and len(missing) < len(ids):
         raise SettingsError(
             f"The latent flow of {len(missing)} of {len(ids)} clips is not cached, of "
@@ -194,16 +215,8 @@ def _all_cached(data: AISTDataModule, store: FeatureStore) -> bool:
     return not missing
 
 
-def _statistics(
-    data: AISTDataModule, store: FeatureStore, cached: bool, autoencoder: LatentFlowAutoencoder
-) -> Iterator[Tensor]:
-    """Latent flow (T, 3, h, w) of training clips spread over the data set."""
+def _computed_flows(data: AISTDataModule, autoencoder: LatentFlowAutoencoder) -> Iterator[Tensor]:
+    """Latent flow (1, T, 3, h, w) of training clips spread over the data set, for statistics."""
     dataset = data.dataset("train")
-    ids = dataset.clip_ids
-    wanted = STATISTICS_CLIPS if cached else STATISTICS_CLIPS_UNCACHED
-    places = range(0, len(ids), max(1, len(ids) // wanted))
-    for place in places:
-        if cached:
-            yield store.get(ids[place])["latent_flow"]
-        else:
-            yield extract_flow(autoencoder, dataset[place])
+    for place in range(0, len(dataset), max(1, len(dataset) // STATISTICS_CLIPS)):
+        yield flow_of(autoencoder, dataset[place]).float()

@@ -74,14 +74,6 @@ def draw_diffusion(module: FlowDiffusionModule, batch: ClipBatch) -> Drawn:
     return Drawn(beside(*panels), {})
 
 
-def extract_flow(autoencoder: LatentFlowAutoencoder, batch: ClipBatch) -> Tensor:
-    """Absolute latent flow (T, 3, h, w) of a batch of one clip, under a frozen stage 1."""
-    assert batch.frames is not None
-    frames = to_unit(batch.frames)
-    with torch.no_grad():
-        return autoencoder.flow(frames[:, 0], frames)[0]
-
-
 def beside(*videos: Tensor) -> Tensor:
     """Videos (B, T, 3, H, W) uint8 next to one another, (B, T, 3, H, n W), on the CPU."""
     return torch.cat([video.cpu() for video in videos], dim=-1)

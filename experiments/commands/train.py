@@ -61,6 +61,10 @@ def run(args: argparse.Namespace) -> int:
         )
     if ranks.world > 1 and not ranks.started:
         decide_start(settings, args.stage, 0)  # refuse in one voice, before the ranks start
+        if args.stage == "diffusion":
+            from experiments.training_parts import cache_for_training
+
+            cache_for_training(settings, alone=True)
         return launch(ranks.devices)
     from experiments.training import train_stage
 

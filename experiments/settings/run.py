@@ -30,7 +30,7 @@ class RunSettings:
     log_every: int = 50
     """Steps between two lines of training metrics."""
     validate_every: int = 0
-    """Steps between two validations; 0 means ten validations a run."""
+    """Steps between two validations; 0 means four validations a run."""
     validation_batches: int = 0
     """Batches of a validation in each process; 0 means all."""
     checkpoint_every: int = 0

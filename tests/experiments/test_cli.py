@@ -50,7 +50,7 @@ def test_every_command_has_help_and_examples(verb: str, capsys: pytest.CaptureFi
     text = capsys.readouterr().out
     assert "examples:" in text
     command = cli.load_command(verb)
-    assert all(example.split()[0] in ("dabfusion", "torchrun") for example in command.EXAMPLES)
+    assert all("dabfusion" in example or "torchrun" in example for example in command.EXAMPLES)
 
 
 @pytest.mark.parametrize(
