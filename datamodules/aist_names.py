@@ -38,7 +38,8 @@ ALL_CAMERAS = "cAll"
 _NAME = re.compile(
     r"(?:g(?P<genre>[A-Z]{2})_)?s(?P<situation>[A-Z]{2})_c(?P<camera>\d\d|All)"
     r"(?P<dancers>(?:_d\d\d)*)(?:_(?P<music>m[A-Z]{2}\d))?(?:_ch(?P<choreography>\d\d))?"
-    r"(?:_v(?P<variant>\d+))?"
+    r"(?:_v(?P<variant>\d+))?",
+    re.ASCII,
 )
 _MUSIC = re.compile(r"m(?P<genre>[A-Z]{2})(?P<digit>[0-5])")
 

@@ -91,7 +91,8 @@ def prepare_video(task: VideoTask) -> dict[str, Any]:
 def _row(task: VideoTask) -> dict[str, Any]:
     settings = task.settings
     info = video.probe(task.path)
-    frames = int(info.duration_s * settings.fps + 1e-6)
+    # Rounded time stamps may cost a part of the last frame; it is shown all the same.
+    frames = int(info.duration_s * settings.fps + 0.25)
     if info.frames < 2 or frames < 2:
         raise DataError(
             f"{task.source} shows {info.frames} frames in {info.duration_s:.2f} s; "
