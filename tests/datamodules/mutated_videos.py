@@ -207,7 +207,7 @@ def _chroma(rng: np.random.Generator, stem: Path) -> Mutated:
     pix_fmt = str(rng.choice(["yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le"]))
     frames = [clock_frame(t) for t in _regular()]
     path = encode(stem.with_suffix(".mp4"), frames, pix_fmt=pix_fmt, sound=_sound())
-    return Mutated(path, "4:2:2 and others", _regular(), damaged=False)
+    return Mutated(path, "chroma", _regular(), damaged=False)
 
 
 def _wild_sound(rng: np.random.Generator, stem: Path) -> Mutated:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -131,6 +132,29 @@ def test_formats_sizes_and_single_frames(
         found = read_frames(path, reader=reader)
         assert found.shape == (count, 3, *shape)
         assert [round(read_clock(frame) * 10) for frame in found] == list(range(count))
+
+
+@pytest.mark.parametrize(("matrix", "full_range"), [(1, False), (1, True), (5, False), (5, True)])
+def test_colour_tags_are_honoured(tmp_path: Path, matrix: int, full_range: bool) -> None:
+    """BT.709 (1) and BT.601 (5), limited and full range, all mean the same red."""
+    red = np.full((64, 64, 3), (200, 60, 30), np.uint8)
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "1"})
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.colorspace = matrix
+        stream.codec_context.color_range = 2 if full_range else 1
+        for _ in range(3):
+            picture = av.VideoFrame.from_ndarray(red, format="rgb24").reformat(
+                format="yuv420p",
+                dst_colorspace="ITU709" if matrix == 1 else "ITU601",
+                dst_color_range="JPEG" if full_range else "MPEG",
+            )
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    for reader in ("av", "decord"):
+        found = read_frames(path, [1], reader=reader)[0, :, 30, 30]
+        assert found.tolist() == pytest.approx([200, 60, 30], abs=3)
 
 
 def test_scaling_while_decoding_averages_areas(tmp_path: Path) -> None:
