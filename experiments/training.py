@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -57,7 +57,6 @@ def train_stage(
         return start.folder
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
-    seed_everything(settings.seed, verbose=False)
     mode = wandb_mode(settings.run.wandb) if main else "off"
     parts = build_parts(settings, stage, ranks)
     manifest = open_folder(start, settings, stage) if main else {}

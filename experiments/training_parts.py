@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
@@ -98,6 +99,7 @@ def _autoencoder_parts(settings: Settings, ranks: Ranks) -> StageParts:
     train = settings.stage1.train
     data = build_pair_data(settings, ranks.world)
     _check_size(settings, data)
+    torch.manual_seed(settings.seed)
     network = build_autoencoder(settings.stage1)
 
     def export(folder: Path, notes: dict[str, Any]) -> None:
@@ -118,8 +120,8 @@ def _autoencoder_parts(settings: Settings, ranks: Ranks) -> StageParts:
         steps=train.steps,
         batch_size=train.batch_size,
         validate_every=_validate_every(settings, train.steps),
-        ema_decay=0.0,
-        gradient_clip=0.0,  # its module clips by itself
+        ema_decay=train.ema_decay,
+        gradient_clip=train.gradient_clip,
         sync_batch_norm=train.sync_batch_norm,
         monitor="val/l1_ratio",
         maximise=False,
@@ -140,6 +142,8 @@ def _diffusion_parts(settings: Settings, ranks: Ranks) -> StageParts:
         flows = stored_flows(store, data.dataset("train").clip_ids)
     else:
         flows = _computed_flows(data, autoencoder)
+    # Here and not earlier: the weights must not depend on what was cached or loaded before.
+    torch.manual_seed(settings.seed)
     module = build_diffusion(settings, autoencoder, flows)
 
     def export(folder: Path, notes: dict[str, Any]) -> None:

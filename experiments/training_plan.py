@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from experiments.config import Settings
 from experiments.results import RunFolder
@@ -54,7 +54,6 @@ def print_plan(settings: Settings, stage: str, probe: bool) -> None:
     """
     ranks = find_ranks(settings)
     start = decide_start(settings, stage, stage_steps(settings, stage))
-    seed_everything(settings.seed, verbose=False)
     parts = build_parts(settings, stage, ranks)
     sizes = count_parameters(parts.module)
     keep = settings.run.keep_every

@@ -1,0 +1,137 @@
+"""What a training leaves behind, and that it goes on exactly where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import TINY, command, differences, environment, metrics, weights
+
+from experiments import cli
+from experiments.results import RunFolder
+from lightning_modules.checkpoints import load_autoencoder
+from lightning_modules.pipeline import DabFusionPipeline
+
+STEPS = 12
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
+def test_a_run_folder_is_complete(stage: str, request: pytest.FixtureRequest) -> None:
+    run = RunFolder(request.getfixturevalue(stage))
+    manifest = run.read_manifest()
+    assert manifest["stage"] == stage
+    assert manifest["finished"]["step"] == STEPS
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert manifest["data_digest"]
+    lines = list(run.read_metrics())
+    trained = [line for line in lines if "train/loss" in line]
+    assert [line["step"] for line in trained] == list(range(STEPS))
+    assert any("val/" in key for line in lines for key in line)
+    header = torch.load(run.last, weights_only=True)["dabfusion"]
+    assert header == {"format": 1, "stage": stage, "step": STEPS}
+    assert run.best.exists()
+    assert run.read_settings().seed == 0
+
+
+def test_no_path_in_a_run_folder_is_absolute_but_those_given(autoencoder: Path, data: Path) -> None:
+    text = (autoencoder / "manifest.json").read_text(encoding="utf-8")
+    manifest = json.loads(text)
+    manifest.pop("command")  # as it was typed
+    manifest.pop("code")
+    assert str(autoencoder) not in json.dumps(manifest)
+
+
+def test_exports_load_without_the_training_part(autoencoder: Path, diffusion: Path) -> None:
+    network = load_autoencoder(autoencoder)
+    trained = torch.load(autoencoder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, trained[f"network.{name}"]), name
+    pipeline = DabFusionPipeline.from_pretrained(diffusion / "export")
+    best = torch.load(diffusion / "checkpoints" / "best.ckpt", weights_only=True)
+    average = best["callbacks"]["ExponentialMovingAverage"]["average"]
+    denoiser = dict(pipeline.denoiser.named_parameters())
+    for name, tensor in average.items():
+        if name.startswith("denoiser."):
+            assert torch.equal(denoiser[name.removeprefix("denoiser.")], tensor), name
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_ends_with_the_same_bits(
+    stage: str, number: signal.Signals, request: pytest.FixtureRequest, data: Path, tmp_path: Path
+) -> None:
+    whole = request.getfixturevalue(stage)
+    out = tmp_path / "run"
+    words = words_of(stage, request, data, out)
+    kill_after_lines(words, out, lines=7, number=number)
+    assert not (out / "export").exists()
+    assert cli.main(["train", stage, *words, "resume=auto"]) == 0
+    assert RunFolder(out).read_manifest()["resumed"][0]["step"] > 0
+    assert differences(whole, out) == []
+    assert metrics(whole) == metrics(out)
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
+def test_another_seed_is_another_run(
+    stage: str, request: pytest.FixtureRequest, data: Path, tmp_path: Path
+) -> None:
+    words = words_of(stage, request, data, tmp_path / "run")
+    assert cli.main(["train", stage, *words, "seed=1"]) == 0
+    assert differences(request.getfixturevalue(stage), tmp_path / "run") != []
+
+
+def test_a_moved_run_goes_on(autoencoder: Path, data: Path, tmp_path: Path) -> None:
+    words = [*TINY, f"data={data}", "run.checkpoint_every=5"]
+    first, moved = tmp_path / "first", tmp_path / "other" / "name"
+    assert cli.main(["train", "autoencoder", *words, "stage1.train.steps=6", f"out={first}"]) == 0
+    moved.parent.mkdir()
+    first.rename(moved)
+    again = [*words, "stage1.train.steps=12", f"out={moved}", "resume=always"]
+    assert cli.main(["train", "autoencoder", *again]) == 0
+    assert RunFolder(moved).read_manifest()["finished"]["step"] == STEPS
+
+
+def test_a_finished_run_is_left_alone(autoencoder: Path, data: Path) -> None:
+    before = (autoencoder / "manifest.json").read_text(encoding="utf-8")
+    words = [*TINY, f"data={data}", f"out={autoencoder}", "stage1.train.steps=12"]
+    again = [*words, "run.checkpoint_every=5", "resume=auto"]
+    assert cli.main(["train", "autoencoder", *again]) == 0
+    assert (autoencoder / "manifest.json").read_text(encoding="utf-8") == before
+
+
+def test_a_checkpoint_holds_no_frozen_network(diffusion: Path) -> None:
+    parts = {name.split(".")[0] for name in weights(diffusion) if name.startswith("weights")}
+    assert parts == {"weights denoiser", "weights conditioner"}
+
+
+def words_of(stage: str, request: pytest.FixtureRequest, data: Path, out: Path) -> list[str]:
+    """The settings of the fixture of the same name, but for the folder."""
+    words = [*TINY, f"data={data}", f"out={out}", "run.checkpoint_every=5"]
+    if stage == "autoencoder":
+        return [*words, f"stage1.train.steps={STEPS}"]
+    runs = request.getfixturevalue("autoencoder")
+    return [*words, f"autoencoder={runs}", f"stage2.train.steps={STEPS}"]
+
+
+def kill_after_lines(words: list[str], out: Path, lines: int, number: signal.Signals) -> None:
+    """Start a run in a process of its own and end it once it has logged so many lines."""
+    stage = "diffusion" if any(word.startswith("autoencoder=") for word in words) else "autoencoder"
+    process = subprocess.Popen(
+        command("train", stage, *words), stderr=subprocess.PIPE, env=environment(), text=True
+    )
+    log = out / "metrics.jsonl"
+    until = time.monotonic() + 90
+    while time.monotonic() < until and process.poll() is None:
+        if log.exists() and log.read_bytes().count(b"\n") >= lines:
+            break
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGTERM else -number), said
+    if number == signal.SIGTERM:
+        assert "resume=auto" in said
