@@ -71,7 +71,8 @@ def displacement_lengths(displacement: Tensor, remove_camera: bool = True) -> Te
     """Length of each displacement once the camera's motion is taken out.
 
     The camera's motion of a step is the spatial median of its displacements: right as long as the
-    background fills more than half of the frame. The lower of two middle values is taken.
+    background fills more than half of the frame. The lower of two middle values is taken, and of
+    fields larger than 64 x 64 every second row and column: flow is smooth.
 
     Args:
         displacement: (..., 2, H, W).
@@ -81,7 +82,8 @@ def displacement_lengths(displacement: Tensor, remove_camera: bool = True) -> Te
         (..., H, W).
     """
     if remove_camera and displacement.numel():
-        camera = _lower_median(displacement.flatten(-2))
+        sparse = 2 if min(displacement.shape[-2:]) > 64 else 1
+        camera = _lower_median(displacement[..., ::sparse, ::sparse].flatten(-2))
         displacement = displacement - camera[..., None, None]
     across, down = displacement.unbind(-3)
     return torch.hypot(across, down)

@@ -22,6 +22,8 @@ FlowMethod = Literal["farneback", "dis"]
 FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
 #: Camera shifts below this many pixels are left to the median of the flow.
 STEADY_LEAST_PX = 0.1
+#: With this share of the pixels unchanged (by at most 1 of 255) the camera stands still.
+STEADY_STILL = 0.75
 #: Share of the pixels that a camera shift must bring nearer, net of those it moves apart.
 STEADY_SHARE = 0.05
 
@@ -106,10 +108,13 @@ def steady(
     """
     import cv2
 
+    height, width = one.shape
+    before = cv2.absdiff(one, two)
+    if np.count_nonzero(before <= 1) > STEADY_STILL * one.size:
+        return two
     (across, down), _ = cv2.phaseCorrelate(one.astype(np.float32), two.astype(np.float32), window)
     if not STEADY_LEAST_PX <= float(np.hypot(across, down)) < max(one.shape) / 4:
         return two
-    height, width = one.shape
     moved = cv2.warpAffine(
         two,
         np.array([[1, 0, across], [0, 1, down]], np.float32),
@@ -117,7 +122,7 @@ def steady(
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     ).astype(np.uint8, copy=False)
-    before, after = cv2.absdiff(one, two), cv2.absdiff(one, moved)
+    after = cv2.absdiff(one, moved)
     gain = np.count_nonzero(after < before) - np.count_nonzero(after > before)
     return moved if gain > STEADY_SHARE * one.size else two
 
