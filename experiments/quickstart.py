@@ -87,8 +87,11 @@ def plan_quickstart(out: Path, minutes: float, words: list[str]) -> QuickstartPl
     settings = load_settings("quickstart", words)
     share = (minutes - FIXED_MINUTES) / (PRESET_MINUTES - FIXED_MINUTES)
     share = max(LEAST_SHARE, share)
-    for stage in (settings.stage1, settings.stage2):
-        stage.train.steps = max(10, round(stage.train.steps * share))
+    stage1, stage2 = settings.stage1.train, settings.stage2.train
+    stage1.steps = max(10, round(stage1.steps * share))
+    stage1.region_steps = round(stage1.region_steps * share)
+    stage2.steps = max(10, round(stage2.steps * share))
+    stage2.warmup_steps = round(stage2.warmup_steps * share)
     short = minutes < 3
     if short:
         settings.synthetic.train_videos = min(20, settings.synthetic.train_videos)

@@ -140,7 +140,7 @@ def tracked_beats(index: Index) -> dict[str, float]:
 
     true, tracked = index.beats("beats_truth"), index.beats("beats")
     scores = [
-        float(beat_f1(torch.from_numpy(found)[None], torch.from_numpy(known)[None]))
+        float(beat_f1(torch.tensor(found)[None], torch.tensor(known)[None]))
         for found, known in zip(tracked, true, strict=True)
         if found is not None and known is not None
     ]
