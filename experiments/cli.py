@@ -23,7 +23,7 @@ STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("The whole road on rendered dancers, in minutes", ("quickstart",)),
     ("1. Clips, rendered or filmed", ("synthesize", "prepare", "doctor")),
     ("2. Train stage 1, cache its latent flow, train stage 2", ("train", "cache")),
-    ("3. Let somebody dance", ("generate",)),
+    ("3. Let somebody dance", ("generate", "demo")),
     ("4. Measure and compare", ("evaluate", "compare", "sweep", "study", "benchmark")),
     ("Exchange weights with LFDM", ("import-lfdm", "export-lfdm")),
     ("Find your way", ("settings", "completion")),
