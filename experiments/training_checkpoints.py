@@ -92,10 +92,14 @@ class RunCheckpoints(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Write the last step on SIGTERM and Ctrl-C, if it is whole."""
+        """Write the last step on SIGTERM, if it is whole.
+
+        Not in the middle of a validation, which is then made again: the steps since the last
+        writing are. Nor in one of several processes, which the others may not follow.
+        """
         if not isinstance(exception, SIGTERMException) or trainer.world_size > 1:
             return
-        if trainer.global_step > self._written_step:
+        if trainer.global_step > self._written_step and not trainer.validating:
             self._write(trainer, self.folder.last)
 
     def state_dict(self) -> dict[str, Any]:
