@@ -117,7 +117,7 @@ class FrechetVideoDistance(_VideoDistance):
         super().__init__(extractor, dimension)
         zero = torch.zeros((), dtype=torch.float64)
         for side in ("true", "generated"):
-            self.add_state(f"{side}_count", zero, dist_reduce_fx="sum")
+            self.add_state(f"{side}_count", zero.clone(), dist_reduce_fx="sum")
             self.add_state(f"{side}_sum", zero.repeat(self.dimension), dist_reduce_fx="sum")
             outer = zero.repeat(self.dimension, self.dimension)
             self.add_state(f"{side}_outer", outer, dist_reduce_fx="sum")

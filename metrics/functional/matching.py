@@ -64,7 +64,7 @@ def match_count(first: Tensor, second: Tensor, tolerance: float, strict: bool = 
 
 def f1_from_matches(pairs: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """2 pairs / (first + second); 0 where there is no pair."""
-    return 2.0 * pairs / (first + second).clamp(min=1)
+    return 2 * pairs / (first + second).clamp(min=1)
 
 
 def beat_f1(motion: Tensor, music: Tensor, tolerance: float = F1_TOLERANCE_S) -> Tensor:
@@ -83,7 +83,7 @@ def beat_f1(motion: Tensor, music: Tensor, tolerance: float = F1_TOLERANCE_S) ->
     """
     motion, music = as_batch(motion).sort(-1).values, as_batch(music).sort(-1).values
     pairs = match_count(motion, music, tolerance)
-    return f1_from_matches(pairs, count_beats(motion), count_beats(music)).to(motion.dtype)
+    return f1_from_matches(pairs.to(motion.dtype), count_beats(motion), count_beats(music))
 
 
 def beat_f1_chance(
@@ -154,7 +154,7 @@ def av_align(audio: Tensor, video: Tensor, fps: float) -> Tensor:
     audio, video = as_batch(audio).sort(-1).values, as_batch(video).sort(-1).values
     pairs = match_count(audio, video, 1.0 / fps, strict=True)
     union = count_beats(audio) + count_beats(video) - pairs
-    return (pairs / union.clamp(min=1)).to(audio.dtype)
+    return pairs.to(audio.dtype) / union.clamp(min=1)
 
 
 def local_peaks(signal: Tensor, fps: float, least: float = 0.1) -> Tensor:
