@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Compute what is missing, behind a bar."""
     from experiments.config import settings_from_words
     from experiments.errors import SettingsError
-    from experiments.quickstart import shown_progress
+    from experiments.progress import shown_progress
     from experiments.training_inputs import check_inputs
 
     settings = settings_from_words(args.settings)

@@ -64,7 +64,7 @@ def _dance(args: argparse.Namespace) -> None:
 
     from datamodules.video import read_image
     from experiments.generation import draw_beat_ticks, load_pipeline, write_sheet
-    from experiments.quickstart import shown_progress
+    from experiments.progress import shown_progress
 
     if args.threads:
         torch.set_num_threads(args.threads)
