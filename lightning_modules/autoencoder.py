@@ -128,7 +128,8 @@ class LatentFlowAutoencoderModule(LightningModule):
             lr=settings.learning_rate,
             betas=(settings.beta1, settings.beta2),
             weight_decay=settings.weight_decay,
-            fused=True,
+            # Faster, but Lightning cannot clip gradients for it in mixed precision.
+            fused=self.trainer.precision == "32-true",
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, settings.factor)
         return {

@@ -106,10 +106,11 @@ def region_loss(regions: Regions, parts: Parts, regressed: bool) -> Tensor:
     """Mean absolute distance of regions from parts: centres, and matrices or covariances.
 
     `regressed` matrices are compared themselves, since their sign carries the direction of the
-    bone; principal axes carry none, so covariances are compared, scaled to lengths.
+    bone; principal axes carry none, so covariances are compared, scaled to lengths. Parts out of
+    sight count as met, so that the loss is a mean over frames at any number of processes.
     """
     seen = parts.seen[..., None]
-    total = ((regions.shift - parts.centre).abs() * seen).sum() / (2 * seen.sum()).clamp(min=1)
+    total = ((regions.shift - parts.centre).abs() * seen).mean()
     if regions.affine is None:
         return total
     difference = (regions.affine - parts.matrix).abs()
@@ -117,7 +118,7 @@ def region_loss(regions: Regions, parts: Parts, regressed: bool) -> Tensor:
         wanted = parts.matrix @ parts.matrix.mT
         size = wanted.diagonal(dim1=-2, dim2=-1).sum(dim=-1).sqrt()
         difference = (regions.covar - wanted).abs() / size[..., None, None]
-    return total + (difference * seen[..., None]).sum() / (4 * seen.sum()).clamp(min=1)
+    return total + (difference * seen[..., None]).mean()
 
 
 def teacher_flow(
@@ -158,9 +159,19 @@ def part_distance(parts: Parts, grid: Tensor) -> Tensor:
 
 
 def flow_loss(flow: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean distance |x| + |y| of flows (N, h, w, 2)."""
-    distance = (flow - wanted).abs().sum(dim=-1)
-    return (distance * weight).sum() / weight.sum().clamp(min=1)
+    """Distance |x| + |y| of flows (N, h, w, 2): each frame's weighted mean, then over frames."""
+    return _weighted((flow - wanted).abs().sum(dim=-1), weight)
+
+
+def occlusion_loss(occlusion: Tensor, wanted: Tensor) -> Tensor:
+    """Distance of occlusion maps (N, h, w) from those `wanted`: each frame's mean over the cells
+    that should be 0, plus a tenth of that over the others. Unbalanced, the few hidden cells would
+    lose against a map of ones."""
+    return _weighted(occlusion, 1 - wanted) + 0.1 * _weighted(1 - occlusion, wanted)
+
+
+def _weighted(values: Tensor, weight: Tensor) -> Tensor:
+    return ((values * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp(min=1)).mean()
 
 
 def _unit(vector: Tensor) -> Tensor:

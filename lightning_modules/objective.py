@@ -12,6 +12,7 @@ from lightning_modules import losses
 from lightning_modules.joints import (
     body_parts,
     flow_loss,
+    occlusion_loss,
     region_loss,
     teacher_flow,
 )
@@ -147,5 +148,5 @@ def _label_terms(
     return {
         "joints": regions,
         "teacher_flow": flow_loss(output.flow.flatten(0, 1), wanted, weight),
-        "teacher_occlusion": (found - occlusion).abs().mean(),
+        "teacher_occlusion": occlusion_loss(found, occlusion),
     }
