@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_runs import TINY, command, differences, environment, metrics, weights
@@ -60,8 +61,15 @@ def test_exports_load_without_the_training_part(autoencoder: Path, diffusion: Pa
             assert torch.equal(denoiser[name.removeprefix("denoiser.")], tensor), name
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("autoencoder", signal.SIGKILL),
+        ("diffusion", signal.SIGTERM),
+        pytest.param("autoencoder", signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param("diffusion", signal.SIGKILL, marks=pytest.mark.long),
+    ],
+)
 def test_a_killed_run_ends_with_the_same_bits(
     stage: str, number: signal.Signals, request: pytest.FixtureRequest, data: Path, tmp_path: Path
 ) -> None:
@@ -72,6 +80,26 @@ def test_a_killed_run_ends_with_the_same_bits(
     assert not (out / "export").exists()
     assert cli.main(["train", stage, *words, "resume=auto"]) == 0
     assert RunFolder(out).read_manifest()["resumed"][0]["step"] > 0
+    assert differences(whole, out) == []
+    assert metrics(whole) == metrics(out)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
+@pytest.mark.parametrize("kill", range(20))
+def test_twenty_kills_at_random_moments(
+    stage: str, kill: int, request: pytest.FixtureRequest, data: Path, tmp_path: Path
+) -> None:
+    whole = request.getfixturevalue(stage)
+    out = tmp_path / "run"
+    words = words_of(stage, request, data, out)
+    random = np.random.default_rng([kill, len(stage)])
+    number = signal.SIGKILL if kill % 2 else signal.SIGTERM
+    for _ in range(2):  # killed twice: a resumed run is killed like any other
+        ended = kill_after_seconds(stage, [*words, "resume=auto"], random.uniform(3.0, 9.0), number)
+        if ended:
+            break
+    assert cli.main(["train", stage, *words, "resume=auto"]) == 0
     assert differences(whole, out) == []
     assert metrics(whole) == metrics(out)
 
@@ -135,3 +163,20 @@ def kill_after_lines(words: list[str], out: Path, lines: int, number: signal.Sig
     assert process.returncode == (130 if number == signal.SIGTERM else -number), said
     if number == signal.SIGTERM:
         assert "resume=auto" in said
+
+
+def kill_after_seconds(
+    stage: str, words: list[str], seconds: float, number: signal.Signals
+) -> bool:
+    """Start a run and end it at some moment, whatever it is doing; True if it was done before."""
+    process = subprocess.Popen(
+        command("train", stage, *words),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=environment(),
+    )
+    try:
+        return process.wait(timeout=seconds) == 0
+    except subprocess.TimeoutExpired:
+        process.send_signal(number)
+        return process.wait(timeout=60) == 0
