@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from runs_on_disk import add_evaluation, add_sample, make_run
 
+from experiments.config import load_settings, to_dict
 from experiments.report_compare import CompareOptions, compare_runs
 
 OVERLAPS = """(selector) => {
@@ -198,7 +199,7 @@ def test_fifty_runs_in_twenty_seconds(
     tmp_path: Path, video: Path, open_page: Callable[..., Any]
 ) -> None:
     for number in range(50):
-        settings = {"seed": number, "stage2": {"train": {"rate": 1e-4 * number}}}
+        settings = to_dict(load_settings("quickstart", [f"seed={number}"]))
         run = make_run(tmp_path / f"run{number:02}", settings, steps=1000, seed=number)
         add_evaluation(run, f"p{number % 2}", {f"m{i}": [0.1 * i] * 64 for i in range(8)})
         for clip in range(8):
