@@ -121,15 +121,23 @@ def region_loss(regions: Regions, parts: Parts, regressed: bool) -> Tensor:
     return total + (difference * seen[..., None]).mean()
 
 
-def teacher_flow(
-    reference: Parts, driving: Parts, height: int, width: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Rigid motion of the body's parts as a flow (N, h, w, 2), its weight and occlusion (N, h, w).
+@dataclass(frozen=True)
+class Teacher:
+    """What key points say of the flow and the occlusion map of N frames."""
 
-    Weight 1 inside a part of the driving body, 0 in a margin around it whose motion is either's,
-    and 1 again on the background, which is taken to rest. Occlusion is 0 where background appears
-    that the reference's body hides, else 1.
-    """
+    flow: Tensor
+    """(N, h, w, 2): the rigid motion of the body's parts; the background is taken to rest."""
+    weight: Tensor
+    """(N, h, w) in [0, 1]: 1 inside a part of the driving body that is seen in both frames, 0 in a
+    margin around it whose motion is either's, 1 again on the background."""
+    body: Tensor
+    """(N, h, w) 0 or 1: cells inside the driving body, which the reference shows (or nearly)."""
+    hidden: Tensor
+    """(N, h, w) 0 or 1: background that the reference's body hides."""
+
+
+def teach(reference: Parts, driving: Parts, height: int, width: int) -> Teacher:
+    """The flow and occlusion of N pairs of frames on an h x w grid, from their parts."""
     grid = coordinate_grid(height, width, driving.centre)
     distance = part_distance(driving, grid)
     nearest, owner = distance.min(dim=1)
@@ -142,11 +150,13 @@ def teacher_flow(
     trusted = seen[:, :, None, None].expand_as(distance).gather(1, owner[:, None])[:, 0]
     cell = 2.0 / height
     inside, outside = nearest <= 0.25 * cell, nearest > 1.5 * cell
-    flow = torch.where(outside[..., None], grid, flow)
-    weight = torch.where(inside, trusted, outside.to(trusted.dtype))
-    hidden = part_distance(reference, grid).amin(dim=1) <= 0
-    occlusion = 1 - (outside & hidden).to(flow.dtype)
-    return flow, weight, occlusion
+    covered = part_distance(reference, grid).amin(dim=1) <= 0
+    return Teacher(
+        flow=torch.where(outside[..., None], grid, flow),
+        weight=torch.where(inside, trusted, outside.to(trusted.dtype)),
+        body=inside.to(flow.dtype),
+        hidden=(outside & covered).to(flow.dtype),
+    )
 
 
 def part_distance(parts: Parts, grid: Tensor) -> Tensor:
@@ -158,16 +168,24 @@ def part_distance(parts: Parts, grid: Tensor) -> Tensor:
     return beyond.clamp(min=0).norm(dim=-1) + beyond.amax(dim=-1).clamp(max=0)
 
 
-def flow_loss(flow: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+def flow_loss(flow: Tensor, teacher: Teacher) -> Tensor:
     """Distance |x| + |y| of flows (N, h, w, 2): each frame's weighted mean, then over frames."""
-    return _weighted((flow - wanted).abs().sum(dim=-1), weight)
+    return _weighted((flow - teacher.flow).abs().sum(dim=-1), teacher.weight)
 
 
-def occlusion_loss(occlusion: Tensor, wanted: Tensor) -> Tensor:
-    """Distance of occlusion maps (N, h, w) from those `wanted`: each frame's mean over the cells
-    that should be 0, plus a tenth of that over the others. Unbalanced, the few hidden cells would
-    lose against a map of ones."""
-    return _weighted(occlusion, 1 - wanted) + 0.1 * _weighted(1 - occlusion, wanted)
+def occlusion_loss(occlusion: Tensor, teacher: Teacher) -> Tensor:
+    """Distance of occlusion maps (N, h, w) from 0 where background was hidden, from 1 elsewhere.
+
+    The hidden cells, the body and the rest are averaged each by themselves (the rest, which any map
+    gets right, counts a tenth): by numbers alone, the wall would outvote both.
+    """
+    rest = (1 - teacher.hidden) * (1 - teacher.body)
+    shown = 1 - occlusion
+    return (
+        _weighted(occlusion, teacher.hidden)
+        + _weighted(shown, teacher.body)
+        + 0.1 * _weighted(shown, rest)
+    )
 
 
 def _weighted(values: Tensor, weight: Tensor) -> Tensor:

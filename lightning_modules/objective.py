@@ -14,7 +14,7 @@ from lightning_modules.joints import (
     flow_loss,
     occlusion_loss,
     region_loss,
-    teacher_flow,
+    teach,
 )
 from lightning_modules.networks.autoencoder import AutoencoderOutput, LatentFlowAutoencoder
 
@@ -141,12 +141,9 @@ def _label_terms(
         + region_loss(output.driving, moved, regressed)
     ) / 2
     height, width = output.flow.shape[2:4]
-    wanted, weight, occlusion = teacher_flow(
-        parts.repeat(keypoints.shape[1] - 1), moved, height, width
-    )
-    found = output.occlusion.flatten(0, 1)[:, 0]
+    teacher = teach(parts.repeat(keypoints.shape[1] - 1), moved, height, width)
     return {
         "joints": regions,
-        "teacher_flow": flow_loss(output.flow.flatten(0, 1), wanted, weight),
-        "teacher_occlusion": occlusion_loss(found, occlusion),
+        "teacher_flow": flow_loss(output.flow.flatten(0, 1), teacher),
+        "teacher_occlusion": occlusion_loss(output.occlusion.flatten(0, 1)[:, 0], teacher),
     }

@@ -10,9 +10,10 @@ from lightning_modules.joints import (
     PARTS,
     body_parts,
     flow_loss,
+    occlusion_loss,
     part_distance,
     region_loss,
-    teacher_flow,
+    teach,
 )
 from lightning_modules.networks.regions import Regions
 from lightning_modules.networks.vgg import VGG19Pyramid
@@ -166,19 +167,22 @@ def test_parts_lie_on_their_bones() -> None:
 
 def test_teacher_flow_moves_the_person_and_not_the_wall() -> None:
     reference, driving = body_parts(a_person()), body_parts(a_person(0.5))
-    flow, weight, occlusion = teacher_flow(reference, driving, 32, 32)
-    grid = coordinate_grid(32, 32, flow)
+    teacher = teach(reference, driving, 32, 32)
+    grid = coordinate_grid(32, 32, teacher.flow)
     inside = part_distance(driving, grid).amin(1)[0] < 0
     assert inside.sum() > 20
     expected = grid[inside] - torch.tensor([0.5, 0.0])
-    torch.testing.assert_close(flow[0][inside], expected, atol=1e-5, rtol=0)
-    assert (weight[0][inside] == 1).all()
-    torch.testing.assert_close(flow[0, 0, 0], grid[0, 0])
+    torch.testing.assert_close(teacher.flow[0][inside], expected, atol=1e-5, rtol=0)
+    assert (teacher.weight[0][inside] == 1).all()
+    assert (teacher.body[0][inside] == 1).all()
+    torch.testing.assert_close(teacher.flow[0, 0, 0], grid[0, 0])
     was_there = part_distance(reference, grid).amin(1)[0] < -0.02
-    assert (occlusion[0][was_there] == 0).any()
-    assert occlusion[0][inside].min() == 1
-    assert flow_loss(flow, flow, weight) == 0
-    assert flow_loss(flow + 0.1, flow, weight) == pytest.approx(0.2, rel=1e-4)
+    assert (teacher.hidden[0][was_there] == 1).all()
+    assert flow_loss(teacher.flow, teacher) == 0
+    assert flow_loss(teacher.flow + 0.1, teacher) == pytest.approx(0.2, rel=1e-4)
+    assert occlusion_loss(1 - teacher.hidden, teacher) == 0
+    assert occlusion_loss(torch.ones(1, 32, 32), teacher) == pytest.approx(1.0)
+    assert occlusion_loss(torch.zeros(1, 32, 32), teacher) == pytest.approx(1.1)
 
 
 def test_an_arm_raised_over_the_head_keeps_hand_and_elbow_apart() -> None:
@@ -187,11 +191,11 @@ def test_an_arm_raised_over_the_head_keeps_hand_and_elbow_apart() -> None:
     raised[0, 9, :2] = torch.tensor([-0.15, -0.8])
     hanging = body_parts(a_person())
     grid_size = 64
-    flow, weight, _ = teacher_flow(hanging, body_parts(raised), grid_size, grid_size)
+    teacher = teach(hanging, body_parts(raised), grid_size, grid_size)
     hand = torch.tensor([-0.15, -0.8])
     cell = ((hand + 1) / 2 * (grid_size - 1)).round().int()
-    assert weight[0, cell[1], cell[0]] == 1
-    source = flow[0, cell[1], cell[0]]
+    assert teacher.weight[0, cell[1], cell[0]] == 1
+    source = teacher.flow[0, cell[1], cell[0]]
     assert torch.dist(source, torch.tensor([-0.15, 0.0])) < 0.05
 
 
