@@ -54,9 +54,7 @@ def run_all(
     while waiting:
         suspects = _run_pool(waiting, min(workers, len(tasks)), records, advance, meanwhile)
         meanwhile = None
-        for task in suspects:
-            records.append(_run_alone(task))
-            advance(len(records))
+        _run_alone(suspects, records, advance)
     return records
 
 
@@ -93,22 +91,32 @@ def _run_pool(
         _end(pool)
 
 
-def _run_alone(task: VideoTask) -> Record:
-    """One video in a process of its own; quarantined if the process dies or does not end."""
-    pool = _pool(1)
-    began = time.monotonic()
+def _run_alone(
+    suspects: Sequence[VideoTask], records: list[Record], advance: Callable[[int], None]
+) -> None:
+    """One video after the other in a process beside this one, renewed when it dies or hangs;
+    the video that it had in hand is quarantined."""
+    pool = None
     try:
-        return pool.submit(prepare_video, task).result(timeout=_PATIENCE_S)
-    except BrokenProcessPool:
-        reason = f"{task.source} crashes the decoder."
-    except TimeoutError:
-        reason = f"{task.source} was not decoded in {time.monotonic() - began:.0f} s."
+        for task in suspects:
+            pool = pool or _pool(1)
+            began = time.monotonic()
+            try:
+                record = pool.submit(prepare_video, task).result(timeout=_PATIENCE_S)
+            except (BrokenProcessPool, TimeoutError) as error:
+                _end(pool)
+                pool = None
+                hung = isinstance(error, TimeoutError)
+                what = f"was not decoded in {time.monotonic() - began:.0f} s"
+                reason = f"{task.source} {what if hung else 'crashes the decoder'}."
+                record = {"name": task.name, "fingerprint": fingerprint(task), "reason": reason}
+                content = json.dumps(record, sort_keys=True, indent=1) + "\n"
+                write_bytes(record_path(task.out, task.name), content.encode())
+            records.append(record)
+            advance(len(records))
     finally:
-        _end(pool)
-    record = {"name": task.name, "fingerprint": fingerprint(task), "reason": reason}
-    content = json.dumps(record, sort_keys=True, indent=1) + "\n"
-    write_bytes(record_path(task.out, task.name), content.encode())
-    return record
+        if pool is not None:
+            _end(pool)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

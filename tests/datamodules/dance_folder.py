@@ -50,18 +50,21 @@ def beats_of(music: str, seconds: float, start: float = 0.2) -> NDArray[np.float
 
 
 def write_dance(
-    path: Path, music: str = "mBR4", seconds: float = 4.0, fps: int = 10, start: float = 0.2
+    path: Path, music: str = "mBR4", seconds: float = 4.0, fps: int = 10, shade: int = 0
 ) -> Path:
-    """One video of a clock with the clicks of a piece."""
+    """One video of a clock, over a strip of some shade, with the clicks of a piece."""
     path.parent.mkdir(parents=True, exist_ok=True)
     frames = [clock_frame(k / fps) for k in range(round(seconds * fps))]
-    return encode(path, frames, fps=fps, sound=clicks(beats_of(music, seconds, start), seconds))
+    for frame in frames:
+        frame[-8:] = shade
+    return encode(path, frames, fps=fps, sound=clicks(beats_of(music, seconds), seconds))
 
 
 def write_folder(folder: Path, names: tuple[str, ...] = TRAIN + VAL + TEST) -> Path:
     """A folder of dances with AIST names; every video has frames of its own."""
     for number, name in enumerate(names):
-        write_dance(folder / f"{name}.mp4", name.split("_")[4], 4.0 + 0.1 * (number % 3))
+        seconds = 4.0 + 0.1 * (number % 3)
+        write_dance(folder / f"{name}.mp4", name.split("_")[4], seconds, shade=20 * number)
     return folder
 
 

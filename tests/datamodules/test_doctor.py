@@ -1,0 +1,140 @@
+"""The doctor: silent about healthy data, and right about each disease."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dance_folder import TEST, TRAIN
+
+from datamodules.doctor import Diagnosis, diagnose
+from datamodules.errors import DataError
+from datamodules.index import read_dataset, read_index, write_index
+from datamodules.splits import SplitRule
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def ill(prepared: Path, tmp_path: Path) -> Callable[[Callable[[list[Row]], None]], Path]:
+    """A copy of the prepared folder whose rows were changed."""
+
+    def make(change: Callable[[list[Row]], None]) -> Path:
+        out = tmp_path / "ill"
+        shutil.copytree(prepared, out)
+        rows = read_index(out).table.to_pylist()
+        change(rows)
+        write_index(out, read_dataset(out)[0], rows, "changed")
+        return out
+
+    return make
+
+
+def row_of(rows: list[Row], name: str) -> Row:
+    return next(row for row in rows if row["name"] == name)
+
+
+def found(diagnosis: Diagnosis, check: str) -> list[tuple[str, str]]:
+    return [
+        (f.level, " ".join([f.message, *f.names])) for f in diagnosis.findings if f.check == check
+    ]
+
+
+def test_healthy_data_may_be_trained_on(prepared: Path) -> None:
+    diagnosis = diagnose(prepared)
+    assert diagnosis.healthy
+    assert {f.level for f in diagnosis.findings} <= {"note", "warning"}
+    assert diagnosis.summary["splits"] == {"train": 5, "val": 2, "test": 2}
+    assert diagnosis.summary["videos"] == 9
+    assert found(diagnosis, "cameras")
+    assert found(diagnosis, "leakage") == [
+        ("warning", found(diagnosis, "leakage")[0][1])
+    ]  # val and test share their music, as AIST++ has it
+    assert "val_by_music" in found(diagnosis, "leakage")[0][1]
+    json.dumps(diagnosis.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("check", "level", "change", "said"),
+    [
+        ("durations", "warning", {"audio_duration_s": 5.0}, "+1.00 s"),
+        ("gaps", "warning", {"source_largest_gap_s": 0.8}, "0.80 s"),
+        ("frame_rates", "warning", {"source_fps": 27.3}, "27.300"),
+        ("tempo", "warning", {"tempo_bpm": 100.0}, "100.0 for 90 bpm"),
+        ("octaves", "error", {"tempo_bpm": 180.5}, "twice of 90 bpm"),
+        ("octaves", "error", {"tempo_bpm": 60.0}, "two thirds of 90 bpm"),
+        ("beats", "error", {"beats": [1.0]}, "fewer than two beats"),
+        ("music", "warning", {"music_match": 0.2}, "0.20"),
+    ],
+)
+def test_each_disease_is_named(
+    ill: Callable[[Callable[[list[Row]], None]], Path],
+    check: str,
+    level: str,
+    change: Row,
+    said: str,
+) -> None:
+    diagnosis = diagnose(ill(lambda rows: row_of(rows, TRAIN[0]).update(change)))
+    ((got, text),) = found(diagnosis, check)
+    assert got == level
+    assert TRAIN[0] in text
+    assert said in text
+    assert diagnosis.healthy == (level != "error")
+
+
+def test_one_file_in_two_splits_forbids_training(
+    ill: Callable[[Callable[[list[Row]], None]], Path],
+) -> None:
+    def same(rows: list[Row]) -> None:
+        row_of(rows, TEST[0])["source_digest"] = row_of(rows, TRAIN[0])["source_digest"]
+
+    diagnosis = diagnose(ill(same))
+    assert found(diagnosis, "duplicates")[0][0] == "error"
+    assert not diagnosis.healthy
+
+
+def test_leakage_through_lists_forbids_training(prepared: Path, tmp_path: Path) -> None:
+    lists = {
+        "train": ["gBR_sBM_cAll_d04_mBR1_ch03", "gPO_sBM_cAll_d11_mPO1_ch01"],
+        "val": ["gBR_sBM_cAll_d05_mBR0_ch01"],
+        "test": ["gBR_sBM_cAll_d06_mBR0_ch02", "gPO_sBM_cAll_d12_mPO1_ch02"],
+    }
+    for split, names in lists.items():
+        (tmp_path / f"crossmodal_{split}.txt").write_text("\n".join(names))
+    diagnosis = diagnose(prepared, SplitRule(folder=tmp_path))
+    assert not diagnosis.healthy
+    assert ("error", "train/test share music mPO1") in found(diagnosis, "leakage")
+
+
+def test_missing_files_and_quarantined_videos_are_told(prepared: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(prepared, out)
+    (out / "clips" / f"{TRAIN[2]}.mp4").unlink()
+    entry = {"name": "x", "source": "x.mp4", "reason": "x.mp4 is silent."}
+    (out / "quarantine.jsonl").write_text(json.dumps(entry) + "\n")
+    diagnosis = diagnose(out)
+    assert found(diagnosis, "files")[0][0] == "error"
+    assert "x.mp4 is silent" in found(diagnosis, "quarantine")[0][1]
+    (out / "quarantine.jsonl").write_text("{")
+    with pytest.raises(DataError, match="cannot be read"):
+        diagnose(out)
+
+
+def test_the_command_answers_by_its_exit_status(
+    prepared: Path,
+    ill: Callable[[Callable[[list[Row]], None]], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from experiments.cli import main
+
+    report = tmp_path / "report.json"
+    assert main(["doctor", str(prepared), "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["healthy"] is True
+    assert "Training may start." in capsys.readouterr().out
+    sick = ill(lambda rows: row_of(rows, TRAIN[0]).update(beats=[]))
+    assert main(["doctor", str(sick)]) == 2
+    assert main(["doctor", str(tmp_path / "nowhere")]) == 2
+    assert "dabfusion prepare" in capsys.readouterr().err
