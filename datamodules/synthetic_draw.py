@@ -55,7 +55,7 @@ def paint_frames(
         frames[t] = small
         if right <= left or bottom <= top:
             continue
-        canvas = np.ascontiguousarray(backdrop[top:bottom, left:right])
+        canvas = backdrop[top:bottom, left:right].copy()  # never a view: the room stays clean
         _darken(canvas, shadows[t] * factor - [left, top, 0, 0])
         plan.paint(canvas, t, (left, top))
         box = (slice(top // factor, bottom // factor), slice(left // factor, right // factor))
