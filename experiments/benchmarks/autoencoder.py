@@ -1,0 +1,139 @@
+"""What stage 1 costs: flow and decoding of a clip, all frames at once and one by one."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from experiments.arguments import Parser
+from experiments.benchmarks.diffusion import best_time, matrix_rate
+
+if TYPE_CHECKING:
+    from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
+
+COMPILED = "all at once, bf16 + compile"
+
+
+def run(options: list[str]) -> dict[str, Any]:
+    """Time one clip with random weights, print a table, return its numbers."""
+    parser = Parser("dabfusion benchmark autoencoder", __doc__ or "")
+    parser.add_argument("--preset", default="aist128", help="whose stage-1 sizes (aist128)")
+    parser.add_argument("--frames", type=int, default=40, help="frames of the clip")
+    parser.add_argument("--size", type=int, default=0, help="pixels (the preset's)")
+    parser.add_argument("--repeats", type=int, default=3, help="timings of each part; best counts")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (as PyTorch likes)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    args = parser.parse(options)
+    import torch
+
+    from experiments.build.stage1 import build_autoencoder
+    from experiments.config import load_settings
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    settings = load_settings(args.preset, [])
+    size = args.size or settings.clips.size
+    torch.manual_seed(0)
+    network = build_autoencoder(settings.stage1).eval().requires_grad_(False).to(args.device)
+    rate = matrix_rate(args.device, False)
+    rows = _measure(network, args.frames, size, args.repeats, args.device, rate)
+    parameters = sum(p.numel() for p in network.parameters())
+    numbers = {
+        "parameters": parameters,
+        "frames": args.frames,
+        "size": size,
+        "threads": torch.get_num_threads(),
+        "matrix_gflops": rate,
+        "peak_memory_gib": _peak_memory(args.device),
+        "rows": rows,
+    }
+    _print(numbers)
+    return numbers
+
+
+def _measure(
+    network: LatentFlowAutoencoder, frames: int, size: int, repeats: int, device: str, rate: float
+) -> list[dict[str, Any]]:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    generator = torch.Generator().manual_seed(0)
+    video = torch.rand(1, frames, 3, size, size, generator=generator).to(device)
+    reference = video[:, 0]
+    with torch.inference_mode():
+        flow = network.flow(reference, video)
+
+        def one_by_one(part: str) -> None:
+            for t in range(frames):
+                if part == "flow":
+                    network.flow(reference, video[:, t : t + 1])
+                else:
+                    network.decode(reference, flow[:, t : t + 1])
+
+        def at_once(part: str) -> None:
+            if part == "flow":
+                network.flow(reference, video)
+            else:
+                network.decode(reference, flow)
+
+        rows = []
+        for part in ("flow", "decoding"):
+            slow = best_time(partial(one_by_one, part), repeats, device)
+            fast = best_time(partial(at_once, part), repeats, device)
+            with FlopCounterMode(display=False) as counter:
+                at_once(part)
+            gflop = counter.get_total_flops() / 1e9
+            row = {
+                "part": part,
+                "one_by_one_s": slow,
+                "at_once_s": fast,
+                "speedup": slow / fast,
+                "gflop": gflop,
+                "share_of_matrix_rate": gflop / fast / rate,
+            }
+            if device == "cuda":
+                row[COMPILED] = _compiled(network, part, reference, video, flow, repeats)
+            rows.append(row)
+    return rows
+
+
+def _compiled(
+    network: LatentFlowAutoencoder, part: str, reference: Any, video: Any, flow: Any, repeats: int
+) -> float:
+    import torch
+
+    work = torch.compile(network.flow if part == "flow" else network.decode)
+    second = video if part == "flow" else flow
+    with torch.autocast("cuda", torch.bfloat16):
+        return best_time(lambda: work(reference, second), repeats, "cuda")
+
+
+def _peak_memory(device: str) -> float:
+    """GiB: of the device, or of this process at its fullest."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def _print(numbers: dict[str, Any]) -> None:
+    print(
+        f"{numbers['parameters'] / 1e6:.1f} M parameters, {numbers['frames']} frames of "
+        f"{numbers['size']} x {numbers['size']}, {numbers['threads']} threads, matrix product "
+        f"{numbers['matrix_gflops']:.0f} GFLOP/s, peak memory {numbers['peak_memory_gib']:.1f} GiB"
+    )
+    headings = ("one by one", "at once", "speed-up", "GFLOP", "of matrix rate")
+    widths = (12, 10, 10, 8, 15)
+    cells = (f"{name:>{width}}" for name, width in zip(headings, widths, strict=True))
+    print(f"{'':10}" + "".join(cells))
+    for row in numbers["rows"]:
+        print(
+            f"{row['part']:10}{row['one_by_one_s']:>10.2f} s{row['at_once_s']:>8.2f} s"
+            f"{row['speedup']:>10.2f}{row['gflop']:>8.0f}{row['share_of_matrix_rate']:>15.0%}"
+        )
+        if COMPILED in row:
+            print(f"{'':10}{COMPILED}: {row[COMPILED]:.3f} s")
