@@ -26,8 +26,8 @@ def _growth(path: str, opens: int, reader: str) -> float:
     rng = np.random.default_rng(0)
 
     def open_once(k: int) -> None:
-        start = int(rng.integers(0, 40))
-        read_frames(path, range(start, start + 40), reader=reader)  # type: ignore[arg-type]
+        start = int(rng.integers(0, 70))
+        read_frames(path, range(start, start + 10), reader=reader)  # type: ignore[arg-type]
         if k % 10 == 0:
             read_audio(path, 44100)
 

@@ -39,6 +39,16 @@ def test_both_readers_give_the_same_frames(tmp_path: Path) -> None:
     assert torch.equal(read_frames(path, reader="decord"), read_frames(path, reader="av"))
 
 
+@pytest.mark.parametrize("index", [1, 7, 8, 9, 41, 59])
+def test_far_frames_are_found_from_the_nearest_key_frame(tmp_path: Path, index: int) -> None:
+    options = {"g": "8", "bf": "2", "crf": "10"}
+    times = [k / 25 for k in range(60)]
+    path = _clock_video(tmp_path / "a.mp4", times, fps=25, options=options)
+    for reader in ("decord", "av"):
+        found = read_frames(path, [index], reader=reader)[0]
+        assert read_clock(found) == pytest.approx(times[index], abs=0.001)
+
+
 def test_both_readers_agree_on_times_of_a_variable_rate(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     times = np.cumsum(rng.uniform(0.005, 0.09, 70)).round(3)
