@@ -67,6 +67,9 @@ class Stage1NetworkSettings:
     """Halvings between the image and the latent map."""
     residual_blocks: int = 6
     """Residual blocks on the warped latent map."""
+    fill_hidden: bool = False
+    """Give the decoder, where the occlusion map hides a cell, the mean of the seen cells around it
+    (the published one gets zeros, and a shallow decoder paints them grey)."""
     skips: bool = True
     """Warp and blend in the encoder's finer maps and the reference itself."""
     align_corners: bool = False

@@ -94,6 +94,7 @@ class LatentFlowAutoencoder(nn.Module):
         kernel: int = 7,
         stem: str = "gaussian",
         norm: str = "batch",
+        fill_hidden: bool = False,
     ) -> None:
         super().__init__()
         values = locals()
@@ -150,6 +151,7 @@ class LatentFlowAutoencoder(nn.Module):
             kernel=kernel,
             stem=stem,
             norm=norm,
+            fill_hidden=fill_hidden,
         )
 
     @classmethod

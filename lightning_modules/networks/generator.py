@@ -22,6 +22,31 @@ from lightning_modules.networks.blocks import (
 from lightning_modules.networks.warp import resize_grid, resize_map, warp
 
 
+#: Half the side of the window, in latent cells, that hidden cells are filled from.
+FILL_REACH = 4
+
+
+def fill_from_surroundings(features: Tensor, share: Tensor) -> Tensor:
+    """Replace hidden cells by the mean of the seen cells around them.
+
+    What the reference hides is mostly wall, which the cells around show. The published decoder sees
+    zeros there and has to learn the wall's colour through its depth; a shallow one paints grey.
+
+    Args:
+        features: (N, C, h, w).
+        share: (N, 1, h, w) in [0, 1]: how much of each cell is seen.
+
+    Returns:
+        share * features + (1 - share) * the mean of `features` weighted by `share` in a window of
+        2 * `FILL_REACH` + 1 cells, smoothed once more.
+    """
+    seen = features * share
+    both = torch.cat((seen, share), dim=1)
+    for _ in range(2):
+        both = F.avg_pool2d(both, 2 * FILL_REACH + 1, stride=1, padding=FILL_REACH)
+    return seen + (1 - share) * both[:, :-1] / both[:, -1:].clamp(min=1e-3)
+
+
 class Generator(nn.Module):
     """Encodes a reference image, warps its maps and decodes the driving frames.
 
@@ -41,9 +66,11 @@ class Generator(nn.Module):
         kernel: int,
         stem: str,
         norm: str,
+        fill_hidden: bool,
     ) -> None:
         super().__init__()
         self.skips = skips
+        self.fill_hidden = fill_hidden
         self.align_corners = align_corners
         self.unshuffle = stem == "unshuffle"
         pixels = channels * 4 if self.unshuffle else channels
@@ -83,7 +110,7 @@ class Generator(nn.Module):
             moved = warp(skip, grid, self.align_corners).flatten(0, 1)
             share = resize_map(occlusion, *size, self.align_corners).flatten(0, 1).to(moved.dtype)
             if previous is None:
-                return moved * share
+                return fill_from_surroundings(moved, share) if self.fill_hidden else moved * share
             return torch.lerp(previous.to(moved.dtype), moved, share)
 
         x = self.bottleneck(apply(maps[-1], None))

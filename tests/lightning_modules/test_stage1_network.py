@@ -7,6 +7,7 @@ import torch
 from experiments.settings.stage1 import Stage1NetworkSettings
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.blocks import AntialiasedDownsample
+from lightning_modules.networks.generator import fill_from_surroundings
 from lightning_modules.networks.regions import BackgroundPredictor
 
 SMALL = {
@@ -293,3 +294,14 @@ def test_unknown_parts_are_refused() -> None:
     for name in ("affine", "background", "stem", "norm"):
         with pytest.raises(ValueError, match=name):
             LatentFlowAutoencoder(**{**SMALL, name: "other"})
+
+
+def test_hidden_cells_are_filled_from_the_seen_ones_around_them() -> None:
+    wall = torch.full((1, 3, 12, 12), 0.7)
+    wall[:, :, 4:8, 4:8] = 9.0  # what must not show through
+    share = torch.ones(1, 1, 12, 12)
+    share[:, :, 4:8, 4:8] = 0.0
+    torch.testing.assert_close(fill_from_surroundings(wall, share), torch.full_like(wall, 0.7))
+    everything = torch.ones_like(share)
+    torch.testing.assert_close(fill_from_surroundings(wall, everything), wall)
+    assert fill_from_surroundings(wall, torch.zeros_like(share)).isfinite().all()
