@@ -57,31 +57,31 @@ def print_report(plan: QuickstartPlan, seconds: float) -> None:
 
     results: dict[str, Any] = json.loads(plan.results.read_text(encoding="utf-8"))
     console = Console()
-    table = Table(title="Held-out persons, held-out music (rendered dancers)", title_style="bold")
-    table.add_column("2D-MM Align, corrected for chance")
-    for kind in ("generated", "reconstructed", "true"):
-        table.add_column(kind if kind != "reconstructed" else "stage 1 of the true clip")
+    table = Table(title="2D-MM Align, corrected for chance: held-out persons, held-out music")
+    table.add_column("beats of")
+    for heading in ("generated", "stage 1 only", "true clips"):
+        table.add_column(heading)
     for key, label in (
-        ("corrected", "own music, beats as tracked"),
-        ("half_beat_off", "control: half a beat off"),
-        ("shifted", "control: 16 shifts of a beat"),
-        ("other_music", "control: other pieces"),
+        ("corrected", "its own music"),
+        ("half_beat_off", "half a beat off"),
+        ("shifted", "16 shifts"),
+        ("other_music", "other music"),
     ):
-        cells = [interval(results["alignment"][kind][key]) for kind in _columns()]
+        cells = [
+            interval(results["alignment"][kind][key])
+            for kind in ("generated", "reconstructed", "true")
+        ]
         table.add_row(label, *cells)
     console.print(table)
     counts = results["alignment"]["generated"]["corrected"]
     console.print(
-        f"{counts['clips']} clips of {counts['clusters']} pieces of music; mean and 95% interval, "
-        "redrawing pieces. 1 is on every beat, 0 is chance, below 0 is reliably off the beat."
+        f"{counts['clips']} rendered clips, {counts['clusters']} pieces of music; mean and 95% "
+        "interval, redrawing pieces. 1: on every beat, 0: chance, below 0: reliably off the beat. "
+        "Stage 1 only: the true motion as the auto-encoder draws it."
     )
     console.print(_reconstruction(results["reconstruction"]))
     console.print(_beats(results["beats"]))
     console.print(_places(plan, seconds), highlight=False, soft_wrap=True)
-
-
-def _columns() -> tuple[str, str, str]:
-    return ("generated", "reconstructed", "true")
 
 
 def interval(value: Mapping[str, float]) -> str:
