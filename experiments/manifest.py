@@ -49,7 +49,8 @@ def build_manifest(settings: Settings, stage: str) -> dict[str, Any]:
         "stage": stage,
         "preset": settings.preset,
         "seed": settings.seed,
-        "wandb_id": secrets.token_hex(4),
+        # An agent of a Weights & Biases sweep has named the run already.
+        "wandb_id": os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4),
         "command": shlex.join(["dabfusion", *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "code": code_state(),

@@ -105,6 +105,9 @@ def read_run(path: Path, name: str) -> RunRecord:
         manifest=manifest,
         evaluations=[read_evaluation(p.parent) for p in _protocols(path)],
     )
+    finished = manifest.get("finished")
+    if isinstance(finished, dict) and finished.get("step"):
+        record.steps = int(finished["step"])  # lines count from 0, and not every step has one
     data = record.settings.get("data")
     record.samples = list(_samples(folder.samples, Path(data) if data else None))
     for line in folder.read_metrics():

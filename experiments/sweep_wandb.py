@@ -53,7 +53,8 @@ def run_agents(sweep: Sweep, words: Sequence[str], project: str, workers: int) -
         )
     import wandb
 
-    config = wandb_config(sweep, words)
+    # The runs must log to the sweep's own project.
+    config = wandb_config(sweep, [*words, f"run.project={project}"])
     sweep_id = wandb.sweep(config, project=project)
     command = [sys.executable, "-m", "wandb", "agent", "--project", project, sweep_id]
     agents = [subprocess.Popen(command) for _ in range(workers)]
