@@ -16,7 +16,15 @@ import traceback
 from types import ModuleType
 
 from experiments.arguments import Parser, UsageError
-from experiments.errors import DONE, FAULT, INTERRUPTED, USER_ERROR, explain, one_sentence
+from experiments.errors import (
+    DONE,
+    FAULT,
+    INTERRUPTED,
+    USER_ERROR,
+    RankLost,
+    explain,
+    one_sentence,
+)
 
 #: The story of the commands, in order: a heading and the verbs below it.
 STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -101,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
         if sentence is not None:
             logging.getLogger("dabfusion").debug("Refused.", exc_info=error)
             _say(sentence)
-            return USER_ERROR
+            return FAULT if isinstance(error, RankLost) else USER_ERROR
         _say(
             f"dabfusion failed through a fault of its own ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}); the traceback is in {_log_fault(error)}."

@@ -20,6 +20,7 @@ INTERRUPTED = 130
 #: modules that are loaded: an error cannot have come from a module that is not.
 _SENTENCES = (
     ("experiments.errors", "SettingsError"),
+    ("experiments.errors", "RankLost"),
     ("datamodules.errors", "DataError"),
     ("lightning_modules.errors", "CheckpointError"),
 )
@@ -36,6 +37,10 @@ _DISK = {
 
 class SettingsError(ValueError):
     """A setting, a command line or a run folder that cannot be used, in one sentence."""
+
+
+class RankLost(RuntimeError):
+    """Another process of a run is gone or silent; a fault, but one that needs no traceback."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from experiments.config import Settings, to_dict
-from experiments.errors import Interrupted, SettingsError
+from experiments.errors import Interrupted, RankLost, SettingsError
 from experiments.logging_jsonl import JsonlLogger
 from experiments.logging_wandb import build_wandb_logger, wandb_mode
 from experiments.results import RunFolder
@@ -28,6 +29,9 @@ from experiments.training_ranks import Ranks, find_ranks, is_main_rank
 from experiments.training_resume import Start, close_folder, decide_start, open_folder, run_folder
 from lightning_modules.callbacks_ema import ExponentialMovingAverage
 from lightning_modules.callbacks_guard import FiniteGuard, NonFiniteError, StepSeed
+
+#: What gloo and NCCL say of a process that does not answer.
+_LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|[Tt]imed out|Broken pipe")
 
 
 def train_stage(
@@ -211,6 +215,14 @@ def _fit(trainer: Trainer, parts: StageParts, start: Start) -> None:
         )
     except NonFiniteError as error:
         raise SettingsError(str(error)) from error
+    except RuntimeError as error:
+        if trainer.world_size > 1 and _LOST.search(str(error)):
+            logging.getLogger("dabfusion").error("Another rank is lost.", exc_info=error)
+            raise RankLost(
+                f"Rank {trainer.global_rank} stopped at step {trainer.global_step}, because "
+                "another one is gone or silent; give the same command with resume=auto to go on."
+            ) from error
+        raise
     except (SIGTERMException, SystemExit) as stop:
         # Lightning answers Ctrl-C, too, by leaving with a status.
         raise Interrupted(

@@ -99,7 +99,7 @@ class LatentFlowAutoencoderModule(LightningModule):
                 self.network, frames, batch.keypoints, self.weights, self._pyramid(), generators
             )
         loss = torch.stack(list(terms.values())).sum()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         for name, term in terms.items():
             self.log(f"train/{name}", term, batch_size=len(batch))
         return loss

@@ -140,7 +140,7 @@ class FlowDiffusionModule(LightningModule):
         crop = draw_crop(self.seed, step, batch.beat_features.shape[1], self.dropout.window_start)
         terms = self._losses(batch, Purpose.TRAINING, step, crop)
         total = terms["denoising"] + self.loss.velocity * terms["velocity"]
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(batch))
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(batch), sync_dist=True)
         for name, value in terms.items():
             self.log(f"train/{name}", value.detach(), batch_size=len(batch))
         return total
