@@ -7,6 +7,7 @@ pieces that AIST++ tests on; all others dance the other fifty, to other choreogr
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from datamodules.aist_names import GENRES, AistName
 from datamodules.errors import DataError
+from datamodules.files import remove_partial, write_bytes
 from datamodules.splits import HELD_OUT_PIECES
 from datamodules.synthetic_clip import DanceSpec, RenderedClip, Scene, render_clip, true_flow
 from datamodules.synthetic_music import rng_of
@@ -145,6 +147,8 @@ def render_dataset(
     }  # fmt: skip
     names = dance_names(seed, train_videos, cameras)
     _claim(out, {"version": FORMAT_VERSION, "crf": crf, **dance})
+    for folder in ("videos", "truth"):
+        remove_partial(out / folder)
     specs = [DanceSpec.from_dict({"name": name, **dance}) for name in names]
     todo = [spec for spec in specs if not _is_done(out, spec)]
     done = len(specs) - len(todo)
@@ -203,17 +207,15 @@ def _render_to(out: Path, specs: list[DanceSpec], crf: int) -> int:
         path = out / "videos" / f"{spec.name}.mp4"
         write_video(path, clip.frames, spec.fps, clip.audio, clip.sample_rate, crf=crf)
         header = json.dumps({"version": FORMAT_VERSION, **spec.to_dict()})
-        truth = _truth_path(out, spec.name)
-        truth.parent.mkdir(parents=True, exist_ok=True)
-        temporary = truth.with_name(f".{truth.stem}.{os.getpid()}.partial.npz")
+        stored = io.BytesIO()
         np.savez_compressed(
-            temporary,
+            stored,
             spec=np.array(header),
             beats=clip.beats_s,
             tempo=np.float64(clip.tempo_bpm),
             keypoints=clip.keypoints,
         )
-        os.replace(temporary, truth)
+        write_bytes(_truth_path(out, spec.name), stored.getvalue())
     return len(specs)
 
 
@@ -247,7 +249,4 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
         return
     if (out / "videos").exists() and any((out / "videos").iterdir()):
         raise DataError(f"{out} holds videos of another origin; choose an empty folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".synthetic.{os.getpid()}.partial")
-    temporary.write_text(json.dumps(settings, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_bytes(path, (json.dumps(settings, indent=2) + "\n").encode())
