@@ -33,12 +33,7 @@ def autoencoder_digest(model: LatentFlowAutoencoder) -> str:
 
     Latent flow that is cached under a digest belongs to exactly these weights.
     """
-    digest = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return _digest(model.config, model.state_dict())
 
 
 def save_autoencoder(
@@ -97,7 +92,8 @@ def load_autoencoder(path: Path | str) -> LatentFlowAutoencoder:
             f"{weights} does not hold the weights that {CONFIG_NAME} beside it describes ({reason})"
             ": export the run again."
         ) from error
-    if autoencoder_digest(model) != config.get("digest"):
+    # Over the architecture as it was written: a later version may know settings it does not name.
+    if _digest(config["architecture"], model.state_dict()) != config.get("digest"):
         raise CheckpointError(
             f"{weights} and {CONFIG_NAME} beside it come from different exports (their digests "
             "differ): export the run again."
@@ -164,6 +160,15 @@ def read_pickled(path: Path, what: str) -> dict[str, Any]:
             f"{path} holds a {type(loaded).__name__}; expected a dictionary with {what}."
         )
     return loaded
+
+
+def _digest(architecture: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(architecture), sort_keys=True).encode())
+    for name, tensor in sorted(state.items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _sha256(path: Path) -> str:

@@ -74,6 +74,7 @@ def write_lfdm(model: LatentFlowAutoencoder, path: Path | str) -> Path:
         "least_determinant": 0.0,
         "kernel": 7,
         "align_corners": False,
+        "fill_hidden": False,
         "shared_affine_map": True,
     }
     for name, value in published.items():

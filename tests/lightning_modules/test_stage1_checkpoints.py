@@ -62,6 +62,15 @@ def test_export_and_load_give_the_same_frozen_network(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_an_export_that_lacks_a_later_setting_still_loads(tmp_path: Path) -> None:
+    model = network()
+    older = {name: value for name, value in model.config.items() if name != "fill_hidden"}
+    model.config = older
+    export = save_autoencoder(model, tmp_path / "export")
+    assert "fill_hidden" not in json.loads((export / "config.json").read_text())["architecture"]
+    assert load_autoencoder(export).config["fill_hidden"] is False
+
+
 def test_digest_changes_with_weights_and_with_architecture() -> None:
     model = network()
     before = autoencoder_digest(model)
