@@ -21,7 +21,6 @@ from lightning_modules.networks.blocks import (
 )
 from lightning_modules.networks.warp import resize_grid, resize_map, warp
 
-
 #: Half the side of the window, in latent cells, that hidden cells are filled from.
 FILL_REACH = 4
 
