@@ -10,7 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from experiments.errors import SettingsError
+from lightning_modules.clap import load_clap
+from lightning_modules.music_encoders import ENCODED, MusicEncoders
 from lightning_modules.pipeline import DabFusionPipeline, Dance
+from lightning_modules.wav2clip import load_wav2clip
 
 #: Frames of a contact sheet, evenly spread over the dance, in two rows.
 SHEET_FRAMES = 20
@@ -26,6 +29,12 @@ def load_pipeline(
         CheckpointError: no pipeline there, or one that needs encoders whose weights are not given.
     """
     pipe = DabFusionPipeline.from_pretrained(folder)
+    needs = set(pipe.music.needs)
+    if needs & set(ENCODED):
+        pipe.encoder = MusicEncoders(
+            load_clap(clap_weights or "") if needs & {"clap", "clap_tokens"} else None,
+            load_wav2clip(wav2clip_weights or "") if "wav2clip" in needs else None,
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return pipe.to(device)
 

@@ -28,6 +28,27 @@ def check_inputs(settings: Settings, stage: str) -> None:
         )
     if stage == "diffusion":
         _check_autoencoder(settings.autoencoder)
+        _check_music(settings)
+
+
+def _check_music(settings: Settings) -> None:
+    music = settings.music
+    wanted = (
+        ("clap", "a CLAP checkpoint of LAION or a Hugging Face CLAP folder", music.clap_weights),
+        ("clap_tokens", "a CLAP checkpoint or folder", music.clap_weights),
+        ("wav2clip", "the released Wav2CLIP.pt", music.wav2clip_weights),
+    )
+    for name, what, path in wanted:
+        if not getattr(music, name):
+            continue
+        key = f"music.{'wav2clip' if name == 'wav2clip' else 'clap'}_weights"
+        if not path:
+            raise SettingsError(
+                f"music.{name} is on, but {key} is empty; give the path of {what}, or set "
+                f"music.{name}=false (music.spectral=true needs no weights)."
+            )
+        if not Path(path).exists():
+            raise SettingsError(f'{key}="{path}" does not exist; give the path of {what}.')
 
 
 def _check_autoencoder(given: str) -> None:

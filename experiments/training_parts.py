@@ -24,6 +24,7 @@ from experiments.latent_cache import (
     flow_of,
     stored_flows,
 )
+from experiments.music_cache import cache_music_for_training
 from experiments.progress import shown_progress
 from experiments.training_ranks import Ranks
 from experiments.training_samples import (
@@ -135,10 +136,11 @@ def _diffusion_parts(settings: Settings, ranks: Ranks) -> StageParts:
     share = train.batch_size // ranks.world
     cached = cache_for_training(settings, alone=ranks.world == 1)
     autoencoder = load_autoencoder(Path(settings.autoencoder))
-    data = build_clip_data(settings, share, frames="all")
+    music = cache_music_for_training(settings, alone=ranks.world == 1)
+    data = build_clip_data(settings, share, frames="all", music=music)
     store = build_flow_store(settings, data.index, autoencoder_digest(autoencoder))
     if cached:
-        data = build_clip_data(settings, share, frames="reference", latent_flow=store)
+        data = build_clip_data(settings, share, frames="reference", latent_flow=store, music=music)
         flows = stored_flows(store, data.dataset("train").clip_ids)
     else:
         flows = _computed_flows(data, autoencoder)
@@ -153,7 +155,7 @@ def _diffusion_parts(settings: Settings, ranks: Ranks) -> StageParts:
         return SampleVideos(
             folder,
             settings.run.samples_every,
-            load=lambda: load_samples(settings, ()),
+            load=lambda: load_samples(settings, music),
             draw=lambda batch: draw_diffusion(module, batch),
             write=write_video,
         )

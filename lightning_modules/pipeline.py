@@ -249,6 +249,13 @@ class DabFusionPipeline(DiffusionPipeline):
             music["spectral"] = torch.from_numpy(spectral)[None]
         if self.encoder is not None:
             music |= self.encoder(audio, rate, frames, fps, request.start_s)
+        missing = [name for name in self.music.needs if name not in music]
+        if missing:
+            raise CheckpointError(
+                f"This model hears {' and '.join(missing)}, which frozen encoders compute: give "
+                "their weights (generate: --clap-weights, --wav2clip-weights; from Python: "
+                "encoder=MusicEncoders(...))."
+            )
         first = round(request.start_s * rate)
         sound = audio[first : first + round(frames / fps * rate)]
         return Heard(

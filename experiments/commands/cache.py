@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-HELP = """Compute the latent flow of all clips with a trained stage 1, and keep it on disk.
+HELP = """Compute latent flow (and CLAP, Wav2CLIP) of all clips, and keep them on disk.
 
 `dabfusion train diffusion` does the same where it is missing. A second run computes what is missing
 only; a changed stage 1, clip length or data set gets a store of its own."""
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise SettingsError(f"--batch-size is {args.batch_size}, but must be at least 1.")
     check_inputs(settings, "diffusion")
     from experiments.latent_cache import cache_latent_flow
+    from experiments.music_cache import cache_music, hears_encoders
 
     with shown_progress("Latent flow") as progress:
         store = cache_latent_flow(
@@ -50,4 +51,8 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
         )
     print(f"Latent flow lies in {store.folder}.", file=sys.stderr)
+    if hears_encoders(settings):
+        with shown_progress("Music embeddings") as progress:
+            for kept in cache_music(settings, splits=tuple(args.splits), progress=progress):
+                print(f"{kept.kind} lies in {kept.folder}.", file=sys.stderr)
     return 0
