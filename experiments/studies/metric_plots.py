@@ -39,18 +39,26 @@ def draw_sweeps(sweeps: Sequence[Sweep], path: Path, columns: int = 3) -> None:
     rows = -(-len(sweeps) // columns)
     figure, grid = _canvas(rows, columns)
     for axes, sweep in zip(grid.flat, sweeps, strict=False):
+        numbers = _is_number(sweep.places[0])
         for member in sweep.members():
             colour, line = STYLES[member]
+            # Named conditions have no order that a line could follow.
             axes.plot(
-                sweep.values, sweep.means(member), line, color=colour, linewidth=1.5, marker=".",
-                markersize=4, label=MEMBERS[member][0],
-            )  # fmt: skip
+                sweep.values,
+                sweep.means(member),
+                line if numbers else "",
+                color=colour,
+                linewidth=1.5,
+                marker=".",
+                markersize=4 if numbers else 7,
+                label=MEMBERS[member][0],
+            )
         axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
         axes.set_title(sweep.title, fontsize=10)
         axes.set_xlabel(sweep.unit, fontsize=9)
         axes.set_ylim(-1.05, 1.05)
         axes.tick_params(labelsize=8)
-        if not _is_number(sweep.places[0]):
+        if not numbers:
             axes.set_xticks(sweep.values, sweep.places, rotation=40, ha="right")
     _finish(figure, grid, len(sweeps), path)
 

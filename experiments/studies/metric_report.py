@@ -129,14 +129,14 @@ def conclude(
         means = by_key[key].means(member)
         return f"{min(means):.3f} to {max(means):.3f}"
 
+    other = "other clip's music"
     found = [
         f"**On and off the beat.** The corrected score is {at('wrong', 'on the beat'):.3f} on the "
         f"beat, {at('wrong', 'half a beat off'):.3f} half a beat off, "
-        + f"{at('wrong', other):.3f} with another clip's music and "
+        f"{at('wrong', other):.3f} with another clip's music and "
         f"{at('wrong', 'still'):.3f} for still videos ({at('wrong', 'still, with noise'):.3f} with "
         "noise). The raw BAS with another clip's music is "
         f"{at('wrong', other, 'raw'):.3f}: that is what nothing looks like."
-        for other in ("other clip's music",)
     ]
     found += [
         f"**Frame rate.** From 10 to 60 frames a second it lies at {span('fps')}; "
@@ -155,8 +155,7 @@ def conclude(
         f"255: {span('noise')}. H.264 at rate factor 44: {at('compression', '44'):.3f}.",
         f"**Wrong tempo.** At 2% off it is {at('tempo', '+2'):.3f}, at 5% {at('tempo', '+5'):.3f}, "
         f"at 10% {at('tempo', '+10'):.3f}. Beats at half time give {at('metre', 'half'):.3f}, at "
-        f"double time {at('metre', 'double'):.3f}: an octave error of the tracker costs the score "
-        "more than most models differ by, so give the tempo where it is known.",
+        f"double time {at('metre', 'double'):.3f}: give the tracker the tempo where it is known.",
         f"**Few limbs on the beat.** With half of the limbs on the beat and half off it is "
         f"{at('limbs', '0.5'):.3f}: the score sees the whole figure's speed, not single limbs.",
         "**Rhythms.** With true beats: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -196,12 +196,14 @@ class Sweeps:
         """What must score nothing: other music, the off-beat, no motion at all."""
         sweep = Sweep("wrong", "right and wrong performances", "")
         still = self._performed("still", None, lambda frames: frames[:1].expand_as(frames))
+        still = [hold(one) for one in still]
         random = torch.Generator().manual_seed(self.seed)
         noisy = self._performed(
             "still with noise",
             None,
             lambda frames: add_noise(frames[:1].expand_as(frames), 4, random),
         )
+        noisy = [hold(one) for one in noisy]
         off = self._performed("off the beat", changed(beat_offset=0.5))
         for name, performed, beats in (
             ("on the beat", self.base, None),
@@ -266,6 +268,11 @@ def clips_needed(
 def shifted(one: Performance, part: float) -> Tensor:
     """(1, N + 1): the music moved by a part of a beat."""
     return F.shift_beats(one.beats, part)
+
+
+def hold(one: Performance) -> Performance:
+    """The same with key points that stay where they are in the first frame."""
+    return replace(one, keypoints=one.keypoints[:, :1].expand_as(one.keypoints))
 
 
 def add_noise(frames: Tensor, level: float, random: torch.Generator) -> Tensor:

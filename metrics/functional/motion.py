@@ -67,24 +67,34 @@ class MotionSignal:
         return cls(torch.cat(speed), activity, sizes.pop())
 
 
-def displacement_lengths(displacement: Tensor, remove_camera: bool = True) -> Tensor:
-    """Length of each displacement once the camera's motion is taken out.
+def camera_motion(displacement: Tensor) -> Tensor:
+    """The camera's part in the displacements of a step: their spatial median.
 
-    The camera's motion of a step is the spatial median of its displacements: right as long as the
-    background fills more than half of the frame. The lower of two middle values is taken, and of
-    fields larger than 64 x 64 every second row and column: flow is smooth.
+    Right as long as the background fills more than half of the frame. The lower of two middle
+    values is taken, and of fields larger than 64 x 64 every second row and column: flow is smooth.
 
     Args:
         displacement: (..., 2, H, W).
-        remove_camera: subtract the spatial median of each component.
+
+    Returns:
+        (..., 2).
+    """
+    sparse = 2 if min(displacement.shape[-2:]) > 64 else 1
+    return _lower_median(displacement[..., ::sparse, ::sparse].flatten(-2))
+
+
+def displacement_lengths(displacement: Tensor, remove_camera: bool = True) -> Tensor:
+    """Length of each displacement once the camera's motion is taken out.
+
+    Args:
+        displacement: (..., 2, H, W).
+        remove_camera: subtract `camera_motion`.
 
     Returns:
         (..., H, W).
     """
     if remove_camera and displacement.numel():
-        sparse = 2 if min(displacement.shape[-2:]) > 64 else 1
-        camera = _lower_median(displacement[..., ::sparse, ::sparse].flatten(-2))
-        displacement = displacement - camera[..., None, None]
+        displacement = displacement - camera_motion(displacement)[..., None, None]
     across, down = displacement.unbind(-3)
     return torch.hypot(across, down)
 
