@@ -20,7 +20,7 @@ FLAGS = [
     "--disable-dev-shm-usage",
     "--mute-audio",
 ]
-LEFT_OUT = pytest.StashKey[list[str]]()
+NO_CHROMIUM = "no Chromium found"
 
 
 def chromium_path() -> str | None:
@@ -34,18 +34,17 @@ def chromium_path() -> str | None:
     return None
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    config.stash.setdefault(LEFT_OUT, [])
-    if chromium_path() is not None:
-        return
-    for item in items:
-        if "chromium" in getattr(item, "fixturenames", ()):
-            config.stash[LEFT_OUT].append(item.nodeid)
-            item.add_marker(pytest.mark.skip(reason="no Chromium found"))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if chromium_path() is None:
+        for item in items:
+            if "chromium" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason=NO_CHROMIUM))
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    left_out = config.stash.get(LEFT_OUT, [])
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    # From the reports, not from the collection: under xdist only they reach this process.
+    skipped = terminalreporter.stats.get("skipped", [])
+    left_out = [report.nodeid for report in skipped if NO_CHROMIUM in str(report.longrepr)]
     if left_out:
         terminalreporter.section("LEFT OUT: no Chromium", red=True, bold=True)
         terminalreporter.line(

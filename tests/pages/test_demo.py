@@ -164,6 +164,7 @@ def test_paths_outside_its_folder_are_refused(
         assert event in ("error", "refused")
 
 
+@pytest.mark.long
 def test_ten_requests_at_once_are_queued_not_lost(address: str, files: dict[str, Path]) -> None:
     picture, song = upload(address, files["person.png"]), upload(address, files["song.wav"])
     events: list[str] = []
@@ -183,6 +184,7 @@ def test_bound_to_loopback(address: str) -> None:
     assert address.startswith("http://127.0.0.1:")
 
 
+@pytest.mark.long
 def test_in_the_browser(
     address: str, files: dict[str, Path], open_page: Callable[..., Any]
 ) -> None:

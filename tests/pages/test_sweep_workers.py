@@ -72,6 +72,7 @@ def test_grid_runs_every_point_once(tmp_path: Path, storage: str) -> None:
     assert open_store(path, storage).states() == {"complete": 4}
 
 
+@pytest.mark.long
 def test_two_workers_share_and_a_third_joins_late(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, {"a": {"values": list(range(6))}, "pause": {"value": 0.25}})
     workers = [start_worker(path, storage="journal") for _ in range(2)]
@@ -108,6 +109,7 @@ def test_killed_twice_and_resumed(tmp_path: Path) -> None:
     assert _lines(tmp_path) == 25
 
 
+@pytest.mark.long
 def test_a_trial_that_outlives_its_worker_is_not_run_beside(tmp_path: Path) -> None:
     path = write_sweep(
         tmp_path, {"a": {"values": [1, 2]}, "lines": {"value": 20}, "pause": {"value": 0.15}}
@@ -137,6 +139,7 @@ def test_sigterm_ends_the_trial_too(tmp_path: Path) -> None:
     assert open_store(path).claim() is not None
 
 
+@pytest.mark.long
 def test_hyperband_ends_poor_trials_early(tmp_path: Path) -> None:
     path = write_sweep(
         tmp_path,
