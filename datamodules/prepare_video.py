@@ -26,6 +26,7 @@ from datamodules.index import DatasetSettings
 from datamodules.spectrum import ENVELOPE_RATE_HZ, SAMPLE_RATE, analyse
 
 RECORD_VERSION = 1
+_LONGEST_GAP_S = 0.6  # slower than any camera: pictures of a dance are lost
 _SILENCE = 1e-3  # -60 dB of full scale: quieter than any music's loudest sample
 
 
@@ -98,11 +99,15 @@ def _row(task: VideoTask) -> dict[str, Any]:
             f"{task.source} shows {info.frames} frames in {info.duration_s:.2f} s; "
             "a dance needs more."
         )
+    gap = float(np.diff(info.timestamps_s).max())
+    if gap > _LONGEST_GAP_S:
+        raise DataError(
+            f"{task.source} has no pictures for {gap:.2f} s in its midst; it is damaged."
+        )
     sound = _sound(task, info)
     _write_clip(task, info, frames, sound)
     _write_features(task, frames, sound)
     has_keypoints = _write_keypoints(task, info, frames)
-    gaps = np.diff(info.timestamps_s)
     truth = _true_beats(task)
     return {
         "name": task.name,
@@ -115,7 +120,7 @@ def _row(task: VideoTask) -> dict[str, Any]:
         "source_width": info.width,
         "source_height": info.height,
         "source_duration_s": round(info.duration_s, 6),
-        "source_largest_gap_s": round(float(gaps.max()), 6),
+        "source_largest_gap_s": round(gap, 6),
         "audio_duration_s": round(len(sound) / SAMPLE_RATE, 6),
         "audio_rate": info.audio_rate,
         "beats_truth": truth,
