@@ -52,18 +52,23 @@ def contact_sheet(shown: Sequence[tuple[str, Tensor, Tensor]], path: Path, scale
 
 def print_report(plan: QuickstartPlan, seconds: float) -> None:
     """Print the table of `results.json`, where everything is, and what to type next."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     results: dict[str, Any] = json.loads(plan.results.read_text(encoding="utf-8"))
     console = Console()
-    table = Table(title="2D-MM Align, corrected for chance: held-out persons, held-out music")
+    table = Table(
+        title="2D-MM Align, corrected for chance: held-out persons, held-out music",
+        box=SIMPLE_HEAD,  # so that it fits 80 columns
+        pad_edge=False,
+    )
     table.add_column("beats of")
     for heading in ("generated", "stage 1 only", "true clips"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     for key, label in (
-        ("corrected", "its own music"),
-        ("half_beat_off", "half a beat off"),
+        ("corrected", "own music"),
+        ("half_beat_off", "half beat off"),
         ("shifted", "16 shifts"),
         ("other_music", "other music"),
     ):
@@ -85,8 +90,8 @@ def print_report(plan: QuickstartPlan, seconds: float) -> None:
 
 
 def interval(value: Mapping[str, float]) -> str:
-    """`0.33 [0.25, 0.41]`."""
-    return f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+    """`0.33 [0.25,0.41]`."""
+    return f"{value['mean']:.2f} [{value['low']:.2f},{value['high']:.2f}]"
 
 
 def _reconstruction(scores: Mapping[str, float]) -> str:
