@@ -63,12 +63,12 @@ def print_report(plan: QuickstartPlan, seconds: float) -> None:
         box=SIMPLE_HEAD,  # so that it fits 80 columns
         pad_edge=False,
     )
-    table.add_column("beats of")
+    table.add_column("beats")
     for heading in ("generated", "stage 1 only", "true clips"):
         table.add_column(heading, no_wrap=True)
     for key, label in (
         ("corrected", "own music"),
-        ("half_beat_off", "half beat off"),
+        ("half_beat_off", "half a beat"),
         ("shifted", "16 shifts"),
         ("other_music", "other music"),
     ):

@@ -45,7 +45,7 @@ def test_a_second_run_only_prints_the_table(
 ) -> None:
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()}
     assert quickstart(finished) == DONE
-    assert "half beat off" in capsys.readouterr().out
+    assert "half a beat" in capsys.readouterr().out
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file()} == before
 
 
