@@ -84,7 +84,9 @@ class VideoLoader:
         known = self._frames.get(row)
         if known is None:
             known = self._keep_frames(row)
-        if known is not None:
+        if known is not None and places[-1] - places[0] == len(places) - 1:
+            taken = known[places[0] : places[-1] + 1]  # neighbours: a view, copied once, later
+        elif known is not None:
             taken = known[torch.from_numpy(places)]
         else:
             taken = self._read(row, places)
