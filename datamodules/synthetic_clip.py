@@ -14,7 +14,7 @@ from torch import Tensor
 from datamodules.aist_names import AistName, parse
 from datamodules.batch import KEYPOINTS
 from datamodules.synthetic_draw import paint_frames, part_map, supersampling
-from datamodules.synthetic_figure import Figure, View, build_figure
+from datamodules.synthetic_figure import build_figure
 from datamodules.synthetic_look import background, look_of
 from datamodules.synthetic_motion import LIMB_GROUPS, J, choreograph, joints_of, perform
 from datamodules.synthetic_music import (
@@ -25,6 +25,7 @@ from datamodules.synthetic_music import (
     rng_of,
     synthesise,
 )
+from datamodules.synthetic_shapes import Figure, View
 
 Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.synthetic_figure import Figure
+from datamodules.synthetic_shapes import Figure
 
 Array = NDArray[np.float64]
 

@@ -13,6 +13,15 @@ from datamodules.synthetic_motion import Body
 from datamodules.synthetic_music import rng_of
 
 Colour = tuple[int, int, int]
+HairCut = Literal["short", "long", "bun", "afro", "cap", "tail"]
+Top = Literal["tee", "sleeves", "vest"]
+Print = Literal["plain", "stripes", "panel", "block"]
+Bottom = Literal["trousers", "wide", "shorts", "skirt"]
+
+_CUTS: tuple[HairCut, ...] = ("short", "long", "bun", "afro", "cap", "tail")
+_TOPS: tuple[Top, ...] = ("tee", "sleeves", "vest")
+_PRINTS: tuple[Print, ...] = ("plain", "stripes", "panel", "block")
+_BOTTOMS: tuple[Bottom, ...] = ("trousers", "wide", "shorts", "skirt")
 
 _SKINS: tuple[Colour, ...] = (
     (250, 219, 196), (241, 194, 161), (224, 172, 130), (198, 139, 98),
@@ -61,10 +70,10 @@ class Look:
     """Scale of the whole figure, about 1."""
     skin: Colour
     hair: Colour
-    hair_cut: Literal["short", "long", "bun", "afro", "cap", "tail"]
-    top: Literal["tee", "sleeves", "vest"]
-    pattern: Literal["plain", "stripes", "panel", "block"]
-    bottom: Literal["trousers", "wide", "shorts", "skirt"]
+    hair_cut: HairCut
+    top: Top
+    pattern: Print
+    bottom: Bottom
     top_colour: Colour
     second_colour: Colour
     bottom_colour: Colour
@@ -93,10 +102,10 @@ def look_of(seed: int, dancer: str) -> Look:
         height=float(rng.uniform(0.94, 1.05)),
         skin=_SKINS[rng.integers(len(_SKINS))],
         hair=_HAIRS[rng.choice(len(_HAIRS), p=_falling(len(_HAIRS)))],
-        hair_cut=str(rng.choice(["short", "long", "bun", "afro", "cap", "tail"])),  # type: ignore
-        top=str(rng.choice(["tee", "sleeves", "vest"], p=[0.45, 0.35, 0.2])),  # type: ignore
-        pattern=str(rng.choice(["plain", "stripes", "panel", "block"])),  # type: ignore
-        bottom=str(rng.choice(["trousers", "wide", "shorts", "skirt"], p=[0.4, 0.2, 0.2, 0.2])),  # type: ignore
+        hair_cut=_CUTS[rng.choice(len(_CUTS))],  # type: ignore
+        top=_TOPS[rng.choice(3, p=[0.45, 0.35, 0.2])],
+        pattern=_PRINTS[rng.choice(len(_PRINTS))],
+        bottom=_BOTTOMS[rng.choice(4, p=[0.4, 0.2, 0.2, 0.2])],
         top_colour=top,
         second_colour=second,
         bottom_colour=bottom,

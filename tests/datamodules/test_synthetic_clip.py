@@ -12,9 +12,9 @@ from datamodules.batch import KEYPOINTS
 from datamodules.synthetic import DanceSpec, render_clip
 from datamodules.synthetic_clip import Scene
 from datamodules.synthetic_draw import part_map
-from datamodules.synthetic_figure import PARTS
 from datamodules.synthetic_look import look_of
 from datamodules.synthetic_music import PATTERNS, SAMPLE_RATE, beat_times, synthesise
+from datamodules.synthetic_shapes import PARTS
 
 CAMERAS = ["c01", "c02", "c05", "c08"]
 
