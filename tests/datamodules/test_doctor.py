@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dance_folder import TEST, TRAIN
+from dance_folder import TEST, TRAIN, VAL
 
 from datamodules.doctor import Diagnosis, diagnose
 from datamodules.errors import DataError
@@ -84,15 +84,16 @@ def test_each_disease_is_named(
     assert diagnosis.healthy == (level != "error")
 
 
-def test_one_file_in_two_splits_forbids_training(
-    ill: Callable[[Callable[[list[Row]], None]], Path],
+@pytest.mark.parametrize(("other", "level"), [(TRAIN[0], "error"), (VAL[0], "warning")])
+def test_one_file_trained_on_and_held_out_forbids_training(
+    ill: Callable[[Callable[[list[Row]], None]], Path], other: str, level: str
 ) -> None:
     def same(rows: list[Row]) -> None:
-        row_of(rows, TEST[0])["source_digest"] = row_of(rows, TRAIN[0])["source_digest"]
+        row_of(rows, TEST[0])["source_digest"] = row_of(rows, other)["source_digest"]
 
     diagnosis = diagnose(ill(same))
-    assert found(diagnosis, "duplicates")[0][0] == "error"
-    assert not diagnosis.healthy
+    assert found(diagnosis, "duplicates")[0][0] == level
+    assert diagnosis.healthy == (level != "error")
 
 
 def test_leakage_through_lists_forbids_training(prepared: Path, tmp_path: Path) -> None:
