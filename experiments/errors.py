@@ -9,6 +9,7 @@ by `explain`. Everything else is a fault of ours and keeps its traceback, in the
 from __future__ import annotations
 
 import errno
+import re
 import sys
 
 DONE = 0
@@ -28,6 +29,7 @@ _SENTENCES = (
 _DISK = {
     errno.ENOSPC: "there is no space left on the disk",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "it would be larger than this system allows",
     errno.EROFS: "the file system is read-only",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ELOOP: "the symbolic links go round in a circle",
@@ -59,6 +61,11 @@ def explain(error: BaseException) -> str | None:
             return one_sentence(str(error))
     if isinstance(error, OSError):
         return _explain_os_error(error)
+    safetensors = sys.modules.get("safetensors")
+    if safetensors is not None and isinstance(error, safetensors.SafetensorError):
+        # Its messages end with what the system said: "... (os error 28)".
+        number = re.search(r"os error (\d+)", str(error))
+        return _explain_os_error(OSError(int(number[1]), str(error))) if number else None
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return (

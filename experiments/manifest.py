@@ -34,7 +34,7 @@ PACKAGES = (
     "av",
 )
 #: Characters of uncommitted changes that a manifest keeps.
-DIFF_LIMIT = 200_000
+DIFF_LIMIT = 100_000
 
 
 def build_manifest(settings: Settings, stage: str) -> dict[str, Any]:

@@ -78,8 +78,8 @@ class RunFolder:
         return self.path / "log.txt"
 
     def exists(self) -> bool:
-        """Whether a run has been started here."""
-        return self.manifest.exists() or self.config.exists() or self.last.exists()
+        """Whether a run has been started here; its manifest is the first sign of it."""
+        return self.manifest.exists() or self.last.exists()
 
     def write_settings(self, settings: Settings) -> None:
         """Write `config.yaml`."""
