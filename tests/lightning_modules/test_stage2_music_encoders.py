@@ -10,6 +10,7 @@ import torch
 from transformers import ClapAudioConfig, ClapAudioModelWithProjection, ClapFeatureExtractor
 
 from lightning_modules.clap import (
+    ClapAudioEncoder,
     fill_window,
     load_clap,
     tokens_of_frames,
@@ -41,6 +42,11 @@ def folder(hugging_face, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def encoder(folder) -> ClapAudioEncoder:
+    return load_clap(folder)
+
+
+@pytest.fixture(scope="module")
 def music() -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     time = torch.arange(480_000) / 48_000
@@ -48,8 +54,7 @@ def music() -> torch.Tensor:
     return (tones * (time * 2 % 1 < 0.3) + 0.01 * torch.randn(480_000, generator=generator))[None]
 
 
-def test_same_weights_and_mel_give_the_same_embedding(hugging_face, folder) -> None:
-    encoder = load_clap(folder)
+def test_same_weights_and_mel_give_the_same_embedding(hugging_face, encoder) -> None:
     mel = torch.randn(2, 1, 1001, 64, generator=torch.Generator().manual_seed(1)) * 12 - 30
     with torch.no_grad():
         expected = hugging_face(input_features=mel).audio_embeds
@@ -57,17 +62,16 @@ def test_same_weights_and_mel_give_the_same_embedding(hugging_face, folder) -> N
     assert torch.cosine_similarity(expected, found).min() > 0.9999
 
 
-def test_the_whole_road_from_the_waveform_agrees(hugging_face, folder, music) -> None:
+def test_the_whole_road_from_the_waveform_agrees(hugging_face, encoder, music) -> None:
     extractor = ClapFeatureExtractor(truncation="rand_trunc", frequency_min=50)
     given = extractor(music[0].numpy(), sampling_rate=48_000, return_tensors="pt")
     with torch.no_grad():
         expected = hugging_face(input_features=given["input_features"]).audio_embeds
-    found = load_clap(folder)(music).embedding
+    found = encoder(music).embedding
     assert torch.cosine_similarity(expected, found).min() > 0.999
 
 
-def test_laions_checkpoint_and_the_folder_are_one_network(folder, music, tmp_path) -> None:
-    encoder = load_clap(folder)
+def test_laions_checkpoint_and_the_folder_are_one_network(encoder, music, tmp_path) -> None:
     state = {f"module.{k}": v for k, v in encoder.state_dict().items()}
     state["module.text_branch.embeddings"] = torch.zeros(3)
     torch.save({"epoch": 1, "state_dict": state}, tmp_path / "clap.pt")
@@ -76,8 +80,7 @@ def test_laions_checkpoint_and_the_folder_are_one_network(folder, music, tmp_pat
     assert len(weights_digest(tmp_path / "clap.pt")) == 16
 
 
-def test_embeddings_are_deterministic_and_tokens_follow_time(folder, music) -> None:
-    encoder = load_clap(folder)
+def test_embeddings_are_deterministic_and_tokens_follow_time(encoder, music) -> None:
     long = torch.cat((music, music.flip(1)), dim=1)
     first, again = encoder(long), encoder(long)
     assert torch.equal(first.embedding, again.embedding)
