@@ -74,7 +74,8 @@ class Parts:
 
 def body_parts(keypoints: Tensor) -> Parts:
     """The parts of frames with key points (N, 17, 3): x, y in [-1, 1], visibility in [0, 1]."""
-    keypoints = torch.nan_to_num(keypoints)
+    finite = keypoints.isfinite().all(dim=-1)
+    keypoints = torch.where(finite[..., None], keypoints, torch.zeros_like(keypoints))
     xy, seen = keypoints[..., :2], keypoints[..., 2].clamp(0, 1)
     neck, hips = xy[:, 5:7].mean(dim=1), xy[:, 11:13].mean(dim=1)
     torso = (neck - hips).norm(dim=-1, keepdim=True).clamp(min=_MIN_TORSO)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+#: Parts of the body that key points teach, one a region.
+BODY_PARTS = 10
+
 
 @dataclass
 class Stage1NetworkSettings:
@@ -215,6 +218,11 @@ class Stage1Settings:
             raise ValueError(
                 f"stage1.train.region_steps is {self.train.region_steps}, but the regions' only "
                 "teacher in those steps has weight 0: set stage1.loss.joints above 0 too."
+            )
+        if self.loss.joints and self.network.regions != BODY_PARTS:
+            raise ValueError(
+                f"stage1.network.regions is {self.network.regions}, but joint supervision teaches "
+                f"{BODY_PARTS} parts of the body: give {BODY_PARTS}, or stage1.loss.joints=0."
             )
 
 

@@ -163,6 +163,10 @@ def test_parts_lie_on_their_bones() -> None:
     hidden[0, 13, 2] = 0.0  # the left knee
     seen = body_parts(hidden).seen[0]
     assert [PARTS[k] for k in range(10) if seen[k] == 0] == ["left thigh", "left shin"]
+    hidden[0, 13] = torch.tensor([torch.nan, torch.nan, 1.0])  # not found at all
+    lost = body_parts(hidden)
+    assert torch.equal(lost.seen[0], seen)
+    assert torch.isfinite(lost.matrix).all()
 
 
 def test_teacher_flow_moves_the_person_and_not_the_wall() -> None:
