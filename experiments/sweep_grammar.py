@@ -164,6 +164,24 @@ def format_word(name: str, value: Any) -> str:
     return f"{name}={value}"
 
 
+def fixed_values(sweep: Sweep, words: Sequence[str]) -> dict[str, str]:
+    """The fixed ``key=value`` words of every trial as a mapping.
+
+    Raises:
+        SettingsError: a word without ``=``, or one that the sweep sets itself.
+    """
+    fixed: dict[str, str] = {}
+    swept = {parameter.name for parameter in sweep.parameters}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise SettingsError(f'"{word}" is no setting: they are given as key=value.')
+        if name in swept:
+            raise SettingsError(f"{name} is set by {sweep.name} and cannot be fixed by {word}.")
+        fixed[name] = value
+    return fixed
+
+
 def build_command(
     command: Sequence[str], values: Mapping[str, Any], extra: Sequence[str] = ()
 ) -> list[str]:

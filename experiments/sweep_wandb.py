@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.errors import SettingsError
-from experiments.sweep_grammar import Sweep
+from experiments.sweep_grammar import Sweep, fixed_values
 
 
 def wandb_config(sweep: Sweep, words: Sequence[str]) -> dict[str, Any]:
@@ -18,16 +18,11 @@ def wandb_config(sweep: Sweep, words: Sequence[str]) -> dict[str, Any]:
         words: ``key=value`` words of every trial.
 
     Raises:
-        SettingsError: a word without ``=``, or one that the sweep varies.
+        SettingsError: a word without ``=``, or one that the sweep sets itself.
     """
     config = copy.deepcopy(sweep.raw)
     config.setdefault("name", sweep.name)
-    for word in words:
-        name, sign, value = word.partition("=")
-        if not sign:
-            raise SettingsError(f'"{word}" is no setting: they are given as key=value.')
-        if name in config["parameters"]:
-            raise SettingsError(f"{name} is swept by {sweep.name} and cannot be fixed by {word}.")
+    for name, value in fixed_values(sweep, words).items():
         config["parameters"][name] = {"value": value}
     return config
 

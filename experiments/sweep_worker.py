@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.errors import USER_ERROR, SettingsError
 from experiments.results import RunFolder
-from experiments.sweep_grammar import build_command, local_command
+from experiments.sweep_grammar import build_command, fixed_values, local_command
 from experiments.sweep_store import Claim, SweepStore
 
 #: Seconds that a trial has to end after SIGTERM.
@@ -66,8 +66,10 @@ def run_worker(
 
 def trial_words(store: SweepStore, claim: Claim, words: Sequence[str]) -> list[str]:
     """The command of one trial on this machine."""
-    extra = [*words, f"out={claim.folder}", "resume=auto", f"run.group={store.sweep.name}"]
-    return build_command(store.sweep.command, claim.values, extra)
+    # Fixed words come first: what the sweep sets, also inside `change`, wins over them.
+    values = {**fixed_values(store.sweep, words), **claim.values}
+    extra = [f"out={claim.folder}", "resume=auto", f"run.group={store.sweep.name}"]
+    return build_command(store.sweep.command, values, extra)
 
 
 def read_result(folder: Path) -> dict[str, float]:

@@ -74,17 +74,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_here(args: argparse.Namespace, sweep: Sweep, words: list[str]) -> int:
+    from experiments.sweep_grammar import fixed_values
     from experiments.sweep_store import SweepStore
     from experiments.sweep_worker import run_worker
 
+    fixed_values(sweep, words)
     out = args.out or Path("sweeps") / sweep.name
     store = SweepStore(out, sweep, words, args.storage, args.trials, args.seed)
     if args.report:
         return _report(store)
+    _end_on_sigterm()
     if args.workers > 1:
         status = _spawn(args, out)
     else:
-        _end_on_sigterm()
         run_worker(store, words, lambda finished: _say(store, finished))
         status = 0
     running = store.states().get("running", 0)

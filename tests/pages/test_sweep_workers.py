@@ -78,7 +78,7 @@ def test_two_workers_share_and_a_third_joins_late(tmp_path: Path) -> None:
     workers = [start_worker(path, storage="journal") for _ in range(2)]
     _wait_for(lambda: len(starts(tmp_path)) > 1)
     workers.append(start_worker(path, storage="journal"))
-    outputs = [worker.communicate(timeout=60)[0] for worker in workers]
+    outputs = [worker.communicate(timeout=240)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0, 0], outputs
     assert starts(tmp_path) == [1] * 6
     ran = Counter(
@@ -132,7 +132,7 @@ def test_sigterm_ends_the_trial_too(tmp_path: Path) -> None:
     worker = start_worker(path)
     _wait_for(lambda: _lines(tmp_path) > 1)
     worker.send_signal(signal.SIGTERM)
-    worker.communicate(timeout=20)
+    worker.communicate(timeout=90)
     after = _lines(tmp_path)
     time.sleep(0.6)
     assert _lines(tmp_path) == after
@@ -203,7 +203,7 @@ def _lines(folder: Path) -> int:
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
-def _wait_for(condition: Any, seconds: float = 20.0) -> None:
+def _wait_for(condition: Any, seconds: float = 120.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "waited too long"
