@@ -242,6 +242,29 @@ def test_a_batch_of_long_songs_equals_its_singles() -> None:
         torch.testing.assert_close(together[one], alone, rtol=0, atol=1e-4)
 
 
+def test_overlapping_windows_leave_no_seam() -> None:
+    """Speed at the windows' borders lies within what it is elsewhere; without overlap it does not.
+
+    The denoiser's weights are random, so that its windows disagree as much as windows can.
+    """
+    z0, beats, music = song(80, dances=4)
+    music["spectral"] = music["spectral"].cumsum(1) / 10  # a song that drifts from window to window
+
+    def speeds(windows: Windows) -> tuple[torch.Tensor, torch.Tensor]:
+        flow = sample(z0, beats, music, windows=windows)
+        speed = flow[:, :, :2].diff(dim=1).abs().mean((0, 2, 3, 4))
+        border = torch.zeros(79, dtype=torch.bool)
+        for start in windows.starts(80)[1:]:
+            border[[start - 1, start]] = True
+        return speed[border], speed[~border]
+
+    border, inside = speeds(Windows(8, 6, 64))
+    assert border.mean() < inside.quantile(0.75)
+    assert border.max() <= inside.max() * 1.1
+    seam, rest = speeds(Windows(8, 0, 64))
+    assert seam[::2].mean() > 1.03 * rest.mean()
+
+
 def test_windows_at_a_time_change_nothing() -> None:
     z0, beats, music = song(33, dances=1)
     few = sample(z0, beats, music, windows=Windows(8, 4, 1))
