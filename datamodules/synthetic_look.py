@@ -102,7 +102,7 @@ def look_of(seed: int, dancer: str) -> Look:
         height=float(rng.uniform(0.94, 1.05)),
         skin=_SKINS[rng.integers(len(_SKINS))],
         hair=_HAIRS[rng.choice(len(_HAIRS), p=_falling(len(_HAIRS)))],
-        hair_cut=_CUTS[rng.choice(len(_CUTS))],  # type: ignore
+        hair_cut=_CUTS[rng.choice(len(_CUTS))],
         top=_TOPS[rng.choice(3, p=[0.45, 0.35, 0.2])],
         pattern=_PRINTS[rng.choice(len(_PRINTS))],
         bottom=_BOTTOMS[rng.choice(4, p=[0.4, 0.2, 0.2, 0.2])],

@@ -75,6 +75,20 @@ def encode(
     return path
 
 
+def encode_song(path: Path, sound: NDArray[np.float32], codec: str, rate: int = 44100) -> Path:
+    """Encode (S,) mono sound; the container follows the path's suffix."""
+    with av.open(str(path), "w") as container:
+        track = container.add_stream(codec, rate=rate)
+        track.layout = "mono"
+        piece = av.AudioFrame.from_ndarray(
+            (sound * 32767).astype(np.int16)[None], format="s16", layout="mono"
+        )
+        piece.rate, piece.pts = rate, 0
+        container.mux(track.encode(piece))
+        container.mux(track.encode(None))
+    return path
+
+
 def rotate_header(path: Path, degrees: int) -> Path:
     """Write a display rotation (clockwise) into an mp4's track header."""
     content = bytearray(path.read_bytes())

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from made_videos import clock_frame, encode, rotate_header
+from made_videos import clock_frame, encode, encode_song, rotate_header
 
 FRAMES = 24
 RATE = 44100
@@ -161,6 +161,30 @@ _DAMAGES: dict[str, Callable[[np.random.Generator, bytearray], None]] = {
     "all noise": _all_noise,
     "empty": _empty,
 }
+
+
+SONG_S = 3.0
+
+
+@cache
+def _song(suffix: str) -> bytes:
+    codecs = {"wav": "pcm_s16le", "flac": "flac", "mp3": "mp3", "m4a": "aac", "aiff": "pcm_s16be"}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"song.{suffix}"
+        encode_song(path, _sound(SONG_S), codecs[suffix])
+        return path.read_bytes()
+
+
+def mutate_song(number: int, folder: Path) -> Path:
+    """Write damaged song `number` into a folder."""
+    rng = np.random.default_rng([5, number])
+    suffix = ["wav", "flac", "mp3", "m4a", "aiff"][number % 5]
+    content = bytearray(_song(suffix))
+    damages = list(_DAMAGES.values())
+    damages[number % len(damages)](rng, content)
+    path = folder / f"song{number:03d}.{suffix}"
+    path.write_bytes(content)
+    return path
 
 
 def _wrong_extension(rng: np.random.Generator, stem: Path) -> Mutated:

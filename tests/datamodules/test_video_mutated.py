@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made_videos import clock_frame, read_clock
-from mutated_videos import Mutated, mutate
+from mutated_videos import SONG_S, Mutated, mutate, mutate_song
 
 from datamodules.errors import DataError
 from datamodules.index import DatasetSettings, read_index
@@ -27,7 +27,7 @@ from datamodules.video import fit_box, probe, read_audio, read_frames, stream_fr
 
 ALL = 500
 SAMPLE = 26
-_PATIENCE_S = 30.0
+_PATIENCE_S = 120.0
 
 
 def _nearest(video: Mutated, time_s: float) -> float:
@@ -78,10 +78,27 @@ def _read(number: int, folder: str) -> str:
     return ""
 
 
+def _hear(number: int, folder: str) -> str:
+    """Read a damaged song; returns the reason of a refusal, else nothing."""
+    path = mutate_song(number, Path(folder))
+    try:
+        sound = read_audio(path, 22050)
+    except DataError as refusal:
+        return str(refusal)
+    assert sound.dtype == np.float32
+    assert np.isfinite(sound).all()
+    assert np.abs(sound).max() <= 1.0
+    assert len(sound) < 2 * SONG_S * 22050, f"{path.name} grew"
+    return ""
+
+
 @pytest.fixture(scope="module")
-def child() -> Iterator[ProcessPoolExecutor]:
+def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPoolExecutor]:
     """A crash of a decoder ends this process and fails the test, not the run."""
     pool = ProcessPoolExecutor(1, get_context("spawn"))
+    pool.submit(
+        _hear, 0, str(tmp_path_factory.mktemp("warm"))
+    ).result()  # imports take their time on a busy machine
     yield pool
     for process in list(pool._processes.values()):
         process.kill()
@@ -102,6 +119,20 @@ def test_one_of_each_kind_is_read_or_refused(child: ProcessPoolExecutor, tmp_pat
 def test_all_mutations_are_read_or_refused(child: ProcessPoolExecutor, tmp_path: Path) -> None:
     refusals = _read_all(child, range(SAMPLE, ALL), tmp_path)
     assert 0.3 < sum(map(bool, refusals)) / len(refusals) < 0.6
+
+
+@pytest.mark.parametrize(
+    "numbers", [range(15), pytest.param(range(15, 150), marks=pytest.mark.long)]
+)
+def test_damaged_songs_are_heard_or_refused(
+    child: ProcessPoolExecutor, tmp_path: Path, numbers: range
+) -> None:
+    folder = str(tmp_path)
+    found = [child.submit(_hear, n, folder).result(timeout=_PATIENCE_S) for n in numbers]
+    for number, reason in zip(numbers, found, strict=True):
+        assert not reason or f"song{number:03d}" in reason
+    assert any(found)
+    assert not all(found)
 
 
 def _prepare(numbers: range, folder: Path) -> None:
