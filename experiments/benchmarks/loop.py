@@ -1,0 +1,192 @@
+"""What the training loop adds to the step itself: Lightning and our callbacks against a bare loop.
+
+Both run the same batches through the same step of the same preset, in turns, so that a busy machine
+slows both alike. Bare means: next batch, loss, backward, clipping, optimiser, schedule, and nothing
+else: no logging, no average, no guard, no checkpoints.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import tempfile
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from datamodules.batch import ClipBatch
+from datamodules.index import DatasetSettings
+from datamodules.prepare import PrepareOptions, prepare
+from datamodules.synthetic import DanceSpec, render_clip
+from datamodules.video import write_video
+from experiments.build.stage1 import build_autoencoder
+from experiments.config import Settings, load_settings
+from experiments.logging_jsonl import JsonlLogger
+from experiments.results import STAGES, RunFolder
+from experiments.training import build_callbacks, build_trainer, log_to
+from experiments.training_parts import StageParts, build_parts
+from experiments.training_ranks import Ranks
+from lightning_modules.checkpoints import save_autoencoder
+
+NAMES = (
+    "gBR_sBM_c01_d04_mBR1_ch03",
+    "gPO_sBM_c01_d10_mPO2_ch04",
+    "gHO_sBM_c01_d20_mHO3_ch05",
+    "gBR_sBM_c01_d90_mBR0_ch01",
+)
+#: Rounds of both loops in turns; steps of a round; those of them that only warm up.
+ROUNDS, STEPS, WARMUP = 3, 20, 4
+
+
+def run(options: list[str]) -> dict[str, Any]:
+    """Measure both stages.
+
+    Args:
+        options: `key=value` settings that win over the preset `quickstart`.
+
+    Returns:
+        For each stage, milliseconds a step of both loops and the overhead in percent; on the CPU
+        in processor time, so run it with run.threads=1.
+    """
+    presets = [word.partition("=")[2] for word in options if word.startswith("preset=")]
+    words = [word for word in options if not word.startswith("preset=")]
+    settings = load_settings(presets[-1] if presets else "quickstart", words)
+    numbers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = _with_data(settings, Path(folder))
+        print(f"{'stage':14}{'bare ms':>10}{'loop ms':>10}{'overhead':>10}")
+        for stage in STAGES:
+            bare, loop = _measure(settings, stage, Path(folder))
+            overhead = 100.0 * (loop / bare - 1.0)
+            numbers[stage] = {"bare_ms": bare, "loop_ms": loop, "overhead_percent": overhead}
+            print(f"{stage:14}{bare:10.2f}{loop:10.2f}{overhead:9.1f}%")
+    return numbers
+
+
+def _with_data(settings: Settings, folder: Path) -> Settings:
+    """Some rendered clips and an untrained stage 1, where the settings name none."""
+    videos, size = folder / "videos", settings.clips.size
+    data = settings.data
+    if not data:
+        videos.mkdir()
+        for name in NAMES:
+            clip = render_clip(DanceSpec(name=name, size=size, fps=settings.clips.fps, seconds=8.0))
+            path = videos / f"{name}.mp4"
+            write_video(path, clip.frames, clip.fps, clip.audio, clip.sample_rate)
+        options = PrepareOptions(DatasetSettings(fps=settings.clips.fps, size=size))
+        prepare(videos, folder / "prepared", options)
+        data = str(folder / "prepared")
+    autoencoder = settings.autoencoder
+    if not autoencoder:
+        autoencoder = str(folder / "autoencoder")
+        save_autoencoder(build_autoencoder(settings.stage1), autoencoder)
+    watched = replace(settings.run, wandb="off", samples=0, validation_batches=1)
+    # Steps in which the regions learn alone are not the ones that take the time.
+    train = replace(settings.stage1.train, region_steps=0)
+    stage1 = replace(settings.stage1, train=train)
+    return replace(settings, data=data, autoencoder=autoencoder, run=watched, stage1=stage1)
+
+
+def _measure(settings: Settings, stage: str, folder: Path) -> tuple[float, float]:
+    """Median milliseconds of a bare step, and of one in the loop."""
+    parts = build_parts(settings, stage, Ranks(1, 1, started=False))
+    # The cadence of the real run is kept; only no validation falls into the measured steps.
+    parts = replace(parts, validate_every=10 * STEPS)
+    bare: list[float] = []
+    loop: list[float] = []
+    for _ in range(ROUNDS):
+        loop += _loop_steps(settings, stage, parts, folder)
+        bare += _bare_steps(parts)
+    return 1000.0 * statistics.median(bare), 1000.0 * statistics.median(loop)
+
+
+def _loop_steps(settings: Settings, stage: str, parts: StageParts, folder: Path) -> list[float]:
+    run = RunFolder(folder / f"run-{stage}")
+    run.last.parent.mkdir(parents=True, exist_ok=True)
+    clock = _Clock()
+    with log_to(None):
+        callbacks = build_callbacks(settings, stage, run, parts, lambda done, total: None)
+        trainer = build_trainer(
+            settings,
+            replace(parts, steps=STEPS),
+            Ranks(1, 1, started=False),
+            run,
+            [JsonlLogger(run.metrics)],
+            [clock, *callbacks],
+        )
+        trainer.fit(parts.module, datamodule=parts.data)
+    return clock.durations()
+
+
+def _bare_steps(parts: StageParts) -> list[float]:
+    module = parts.module
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module.to(device).train()
+    configured: Any = module.configure_optimizers()
+    module.trainer = None  # whose loop logs, which is what is left out here
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    clock = _Clock()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `self.log` says that there is no trainer
+        for number, batch in enumerate(_batches(parts)):
+            loss = module.training_step(batch.to(device), number)
+            assert isinstance(loss, torch.Tensor)
+            optimizer.zero_grad()
+            loss.backward()
+            if parts.gradient_clip:
+                torch.nn.utils.clip_grad_norm_(module.parameters(), parts.gradient_clip)
+            else:
+                module.configure_gradient_clipping(optimizer)
+            optimizer.step()
+            schedule.step()
+            clock.tick(device)
+    return clock.durations()
+
+
+def _batches(parts: StageParts) -> Any:
+    """The first batches of the run, as its loader makes them."""
+    parts.data.trainer = None
+    made = 0
+    while True:
+        batch: ClipBatch
+        for batch in parts.data.train_dataloader():
+            yield batch
+            made += 1
+            if made == STEPS:
+                return
+
+
+class _Clock(Callback):
+    """When each step ended.
+
+    On a GPU by a clock that it has caught up with; on the CPU by this process's own time on the
+    processor, which other programs on a busy machine do not lengthen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def tick(self, device: torch.device) -> None:
+        """Note the end of a step."""
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+            self.times.append(time.perf_counter())
+        else:
+            self.times.append(time.process_time())
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """From the start of one step to that of the next: all that the loop does lies between."""
+        self.tick(pl_module.device)
+
+    def durations(self) -> list[float]:
+        """Seconds of the steps after the first ones."""
+        ends = self.times[WARMUP:]
+        return [after - before for before, after in itertools.pairwise(ends)]
