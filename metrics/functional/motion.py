@@ -22,6 +22,9 @@ GATE_SIZE = 128
 #: and this share of the clip's largest speed.
 REGION_PX_S = 2.5
 REGION_SHARE = 0.1
+#: Rows and columns at the frame's edge that are left out: optical flow has no neighbours there, and
+#: a dozen wild pixels would carry a still video over the gate. Frames under 32 pixels keep them.
+EDGE = 5
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,13 @@ def displacement_lengths(displacement: Tensor, remove_camera: bool = True) -> Te
     return torch.hypot(across, down)
 
 
+def without_edge(lengths: Tensor) -> Tensor:
+    """Lengths (..., H, W) without the frame's edge, flattened to (..., P)."""
+    if min(lengths.shape[-2:]) >= 32:
+        lengths = lengths[..., EDGE:-EDGE, EDGE:-EDGE]
+    return lengths.flatten(-2)
+
+
 def _lower_median(values: Tensor) -> Tensor:
     """`values.median(-1)`, three times faster on the CPU, where numpy sorts with vector code."""
     if values.device.type != "cpu" or values.requires_grad:
@@ -171,7 +181,7 @@ def motion_from_flow(
         remove_camera: subtract each step's spatial median.
     """
     size = max(flow.shape[-2:]) if size is None else size
-    lengths = displacement_lengths(flow, remove_camera).flatten(-2)
+    lengths = without_edge(displacement_lengths(flow, remove_camera))
     return motion_from_lengths(lengths, fps, size, frames)
 
 

@@ -14,7 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metrics.functional.motion import MotionSignal, camera_motion, motion_from_lengths
+from metrics.functional.motion import (
+    MotionSignal,
+    camera_motion,
+    motion_from_lengths,
+    without_edge,
+)
 
 FlowMethod = Literal["farneback", "dis"]
 
@@ -178,7 +183,8 @@ def motion_from_video(
         fps: frames a second.
         frames: (B,) valid frames of each clip; None means all T.
         method: "farneback", or "dis" for the faster choice.
-        remove_camera: take the camera's motion out.
+        remove_camera: take the camera's motion out, and leave the frame's edge out; without it,
+            the plain mean of the flow.
         workers: threads over clips (OpenCV works outside Python's lock); as many as torch uses
             by default.
 
@@ -202,8 +208,9 @@ def motion_from_video(
             after = clip[step + 1] if window is None else steady(clip[step], clip[step + 1], window)
             lengths[step] = _lengths(between(clip[step], after), remove_camera)
         valid = torch.tensor([counts[place]])
-        moved = torch.from_numpy(lengths).flatten(1)[None]
-        return motion_from_lengths(moved, fps, size, valid)
+        moved = torch.from_numpy(lengths)[None]
+        places = without_edge(moved) if remove_camera else moved.flatten(2)
+        return motion_from_lengths(places, fps, size, valid)
 
     if clips == 0:
         return MotionSignal(torch.zeros(0, max(0, length - 1)), torch.zeros(0), size)
