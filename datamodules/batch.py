@@ -56,7 +56,7 @@ class ClipBatch:
     """
 
     clip_ids: list[str]
-    """`NAME@START` per clip: the video's name and the clip's first frame (flipped: `NAME@STARTm`)."""
+    """`NAME@START` per clip: the video's name and the clip's first frame (mirrored: m behind)."""
     music_ids: list[str]
     """The piece of music of each clip; intervals are clustered by it."""
     fps: float

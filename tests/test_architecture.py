@@ -43,7 +43,9 @@ def inside(*folders: str) -> list[Path]:
 
 def test_the_walk_sees_imports_inside_functions_and_relative_ones(tmp_path: Path) -> None:
     assert "lightning.pytorch" in imported_modules(ROOT / "datamodules" / "aist.py")
-    assert any(name.startswith("metrics") for p in inside("metrics") for name in imported_modules(p))
+    assert any(
+        name.startswith("metrics") for p in inside("metrics") for name in imported_modules(p)
+    )
 
 
 def test_data_and_metrics_import_none_of_the_other_packages() -> None:
@@ -56,7 +58,8 @@ def test_lightning_modules_import_only_metrics_and_the_batch() -> None:
     allowed = {"datamodules.batch"}
     for path in inside("lightning_modules"):
         extra = {"datamodules.audio", "datamodules.video"} if path.name == "pipeline.py" else set()
-        used = {n for n in imported_modules(path) if n.split(".")[0] in ("datamodules", "experiments")}
+        names = imported_modules(path)
+        used = {name for name in names if name.split(".")[0] in ("datamodules", "experiments")}
         wrong = {n for n in used if not any(n.startswith(a) for a in allowed | extra)}
         assert wrong <= {"datamodules"}, f"{path.relative_to(ROOT)} imports {wrong}"
 
