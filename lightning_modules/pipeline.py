@@ -21,7 +21,6 @@ from torch import Tensor
 
 from datamodules.audio import (
     SAMPLE_RATE,
-    BeatTrack,
     beat_features,
     spectral_features,
     track_beats,
@@ -34,6 +33,14 @@ from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.denoiser import FlowUNet3D
 from lightning_modules.networks.music import MusicConditioner
 from lightning_modules.pipeline_files import PipelineSettings, read_index, write_index
+from lightning_modules.pipeline_inputs import (
+    DanceRequest,
+    Heard,
+    Picture,
+    Song,
+    as_generator,
+    as_pixels,
+)
 from lightning_modules.sampling import (
     Guidance,
     Windows,
@@ -41,11 +48,6 @@ from lightning_modules.sampling import (
     sample_latent_flow,
     solver_scheduler,
 )
-
-Picture = str | os.PathLike[str] | Tensor | NDArray[Any] | Any
-"""A path, a PIL image, or RGB pixels: uint8 (3, H, W) or (H, W, 3), or float in [0, 1]."""
-Song = str | os.PathLike[str] | NDArray[np.floating] | Tensor
-"""A path that FFmpeg reads, or mono samples (S,) in [-1, 1]."""
 
 
 @dataclass(frozen=True)
@@ -68,34 +70,6 @@ class Dance:
         """Write an mp4 (H.264 and AAC) and return its path."""
         write_video(path, self.frames, self.fps, audio=self.audio, sample_rate=self.sample_rate)
         return Path(path)
-
-
-@dataclass(frozen=True)
-class DanceRequest:
-    """One dance of a batch; the fields are the arguments of a call of the pipeline."""
-
-    image: Picture
-    music: Song
-    sample_rate: int | None = None
-    start_s: float = 0.0
-    tempo_bpm: float | None = None
-    beat_file: str | os.PathLike[str] | None = None
-    generator: torch.Generator | int = 0
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A song as the networks hear it, N frames long."""
-
-    beat_features: Tensor
-    """(1, N, 7)."""
-    music: dict[str, Tensor]
-    track: BeatTrack
-    audio: NDArray[np.float32]
-    """(S,) from the dance's first frame to its last."""
-    sample_rate: int
-    start_s: float
-    frames: int
 
 
 class DabFusionPipeline(DiffusionPipeline):
@@ -259,7 +233,13 @@ class DabFusionPipeline(DiffusionPipeline):
         first = round(request.start_s * rate)
         sound = audio[first : first + round(frames / fps * rate)]
         return Heard(
-            torch.from_numpy(beats)[None], music, track, sound, rate, request.start_s, frames
+            torch.from_numpy(beats)[None],
+            music,
+            track.beats_s,
+            sound,
+            rate,
+            request.start_s,
+            frames,
         )
 
     def _dance(
@@ -283,7 +263,7 @@ class DabFusionPipeline(DiffusionPipeline):
             steps=settings.steps,
             guidance=Guidance(settings.guidance_scale, settings.image_guidance_scale),
             windows=Windows(settings.frames, settings.overlap, settings.window_batch),
-            generators=[_generator(r.generator) for r in requests],
+            generators=[as_generator(r.generator) for r in requests],
             progress=progress,
         )
         chunks = decode_frames(self.autoencoder, reference, latent_flow, settings.frames)
@@ -292,7 +272,7 @@ class DabFusionPipeline(DiffusionPipeline):
             Dance(
                 frames=frames[i],
                 latent_flow=latent_flow[i].cpu(),
-                beats_s=h.track.beats_s[h.track.beats_s >= h.start_s] - h.start_s,
+                beats_s=h.beats_s[h.beats_s >= h.start_s] - h.start_s,
                 fps=settings.fps,
                 audio=h.audio,
                 sample_rate=h.sample_rate,
@@ -363,22 +343,4 @@ def _samples(request: DanceRequest) -> tuple[NDArray[np.float32], int]:
 
 
 def _pixels(image: Picture) -> Tensor:
-    """Any picture as uint8 (3, H, W)."""
-    if isinstance(image, str | os.PathLike):
-        return read_image(image)
-    if hasattr(image, "convert"):  # a PIL image
-        image = np.array(image.convert("RGB"))
-    image = torch.as_tensor(image)
-    if image.ndim != 3 or 3 not in (image.shape[0], image.shape[-1]):
-        raise ValueError(f"A picture has shape (3, H, W) or (H, W, 3), not {tuple(image.shape)}.")
-    if image.shape[0] != 3:
-        image = image.permute(2, 0, 1)
-    if image.dtype.is_floating_point:
-        image = image.clamp(0, 1).mul(255).round()
-    return image.to(torch.uint8)
-
-
-def _generator(generator: torch.Generator | int) -> torch.Generator:
-    if isinstance(generator, torch.Generator):
-        return generator
-    return torch.Generator().manual_seed(generator)
+    return as_pixels(read_image(image) if isinstance(image, str | os.PathLike) else image)

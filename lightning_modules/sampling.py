@@ -169,10 +169,7 @@ def sample_latent_flow(
     length = min(n, windows.length)
     scheduler = copy.deepcopy(scheduler)
     scheduler.set_timesteps(steps, device=device)
-    noisy = torch.stack(
-        [torch.randn(n, 3, h, w, generator=g, device=g.device) for g in generators]
-    ).to(device, dtype)
-    noisy = noisy * scheduler.init_noise_sigma
+    noisy = _noise(generators, (n, 3, h, w)).to(device, dtype) * scheduler.init_noise_sigma
     heard = _embed_windows(conditioner, beat_features, music, starts, length)
     weights = windows.weights(length).to(device, dtype)[:, None, None, None]
     for done, timestep in enumerate(scheduler.timesteps):
@@ -200,6 +197,10 @@ def sample_latent_flow(
         if progress is not None:
             progress(done + 1, len(scheduler.timesteps))
     return denoiser.normalizer.restore(noisy)
+
+
+def _noise(generators: list[torch.Generator], shape: tuple[int, ...]) -> Tensor:
+    return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators])
 
 
 def window_music(music: dict[str, Tensor], start: int, length: int) -> dict[str, Tensor]:

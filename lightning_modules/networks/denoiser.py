@@ -129,6 +129,15 @@ class Level(nn.Module):
         return x
 
 
+def _check_lengths(levels: int, *lists: tuple[bool | str, ...]) -> None:
+    if {len(entries) for entries in lists} != {levels}:
+        found = ", ".join(str(len(entries)) for entries in lists)
+        raise ValueError(
+            f"The denoiser has {levels} levels, but temporal_conv, temporal_attention and "
+            f"spatial_attention name {found}: give one entry a level."
+        )
+
+
 class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Predict noise, velocity or clean flow from a noisy clip of normalised latent flow.
 
@@ -177,12 +186,7 @@ class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         levels = len(multipliers)
-        if {len(temporal_conv), len(temporal_attention), len(spatial_attention)} != {levels}:
-            raise ValueError(
-                f"The denoiser has {levels} levels, but temporal_conv, temporal_attention and "
-                f"spatial_attention name {len(temporal_conv)}, {len(temporal_attention)} and "
-                f"{len(spatial_attention)}: give one entry a level."
-            )
+        _check_lengths(levels, temporal_conv, temporal_attention, spatial_attention)
         self.normalizer = FlowNormalizer(flow)
         self.patch, self.width = patch, width
         self.time_mlp = nn.Sequential(
