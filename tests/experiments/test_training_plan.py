@@ -1,0 +1,30 @@
+"""The plan of a training, before it is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_runs import TINY
+
+from experiments import cli
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = [*TINY, f"data={data}", f"out={out}", "stage1.train.steps=1000"]
+    assert cli.main(["train", "autoencoder", *words, "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    for word in ("1000 of 1000", "2 clips each", "learn", "memory", "disk", "ms a step"):
+        assert word in text
+    assert not out.exists()
+
+
+def test_without_its_probe_it_says_nothing_of_time(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*TINY, f"data={data}", f"out={tmp_path / 'run'}"]
+    assert cli.main(["train", "autoencoder", *words, "--dry-run", "--no-probe"]) == 0
+    assert "ms a step" not in capsys.readouterr().out
