@@ -57,8 +57,8 @@ class RunSettings:
     group: str = ""
     """Weights & Biases' group of this run, for repetitions and sweeps."""
     rank_timeout_s: float = 600.0
-    """Seconds after which the processes of a run give up on one that does not answer. A process that
-    dies is noticed at once; this is for one that hangs, and longer than rank 0 draws samples."""
+    """Seconds after which the processes of a run give up on one that does not answer. A process
+    that dies is noticed at once; this is for one that hangs, and longer than drawing samples."""
 
     def __post_init__(self) -> None:
         for name in ("devices", "threads", "validate_every", "validation_batches"):
