@@ -24,9 +24,6 @@ class RunSettings:
     export: Literal["best", "last"] = "best"
     """Which weights are exported at the end: those of the best validation, or the last; the moving
     average of them where one is kept."""
-    compile: bool = False
-    """Compile the networks with torch.compile; pays off on GPUs in runs of more than some
-    thousand steps, and needs a C++ compiler."""
     log_every: int = 50
     """Steps between two lines of training metrics."""
     validate_every: int = 0

@@ -72,7 +72,7 @@ def test_presets_load_and_say_what_they_cost(name: str) -> None:
         ("run.devices=1.5", "whole number"),
         ("run.devices=[1", "whole number"),
         ("run.devices=", "whole number"),
-        ("run.compile=perhaps", "true | false"),
+        ("clips.mirror=perhaps", "true | false"),
         ("run.explode_factor=nan", "finite"),
         ("stage1.train.sizes=64", "list of whole number"),
         ("seed", "key=value"),
