@@ -22,8 +22,8 @@ GATE_SIZE = 128
 #: and this share of the clip's largest speed.
 REGION_PX_S = 2.5
 REGION_SHARE = 0.1
-#: Rows and columns at the frame's edge that are left out: optical flow has no neighbours there, and
-#: a dozen wild pixels would carry a still video over the gate. Frames under 32 pixels keep them.
+#: Rows and columns at the frame's edge that the gate leaves out: optical flow has no neighbours
+#: there, and a dozen wild pixels would carry a still video over it. Below 32 pixels it stays.
 EDGE = 5
 
 
@@ -102,13 +102,6 @@ def displacement_lengths(displacement: Tensor, remove_camera: bool = True) -> Te
     return torch.hypot(across, down)
 
 
-def without_edge(lengths: Tensor) -> Tensor:
-    """Lengths (..., H, W) without the frame's edge, flattened to (..., P)."""
-    if min(lengths.shape[-2:]) >= 32:
-        lengths = lengths[..., EDGE:-EDGE, EDGE:-EDGE]
-    return lengths.flatten(-2)
-
-
 def _lower_median(values: Tensor) -> Tensor:
     """`values.median(-1)`, three times faster on the CPU, where numpy sorts with vector code."""
     if values.device.type != "cpu" or values.requires_grad:
@@ -181,8 +174,19 @@ def motion_from_flow(
         remove_camera: subtract each step's spatial median.
     """
     size = max(flow.shape[-2:]) if size is None else size
-    lengths = without_edge(displacement_lengths(flow, remove_camera))
-    return motion_from_lengths(lengths, fps, size, frames)
+    return motion_from_fields(displacement_lengths(flow, remove_camera), fps, size, frames)
+
+
+def motion_from_fields(
+    lengths: Tensor, fps: float, size: int, frames: Tensor | None = None
+) -> MotionSignal:
+    """`motion_from_lengths` of dense fields (B, S, H, W), whose edge does not open the gate."""
+    signal = motion_from_lengths(lengths.flatten(-2), fps, size, frames)
+    if min(lengths.shape[-2:]) < 32:
+        return signal
+    inner = lengths[..., EDGE:-EDGE, EDGE:-EDGE].flatten(-2)
+    activity = motion_from_lengths(inner, fps, size, frames).activity
+    return MotionSignal(signal.speed, activity, size)
 
 
 def motion_from_latent_flow(

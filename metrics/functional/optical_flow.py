@@ -17,8 +17,7 @@ from torch import Tensor
 from metrics.functional.motion import (
     MotionSignal,
     camera_motion,
-    motion_from_lengths,
-    without_edge,
+    motion_from_fields,
 )
 
 FlowMethod = Literal["farneback", "dis"]
@@ -183,8 +182,7 @@ def motion_from_video(
         fps: frames a second.
         frames: (B,) valid frames of each clip; None means all T.
         method: "farneback", or "dis" for the faster choice.
-        remove_camera: take the camera's motion out, and leave the frame's edge out; without it,
-            the plain mean of the flow.
+        remove_camera: take the camera's motion out.
         workers: threads over clips (OpenCV works outside Python's lock); as many as torch uses
             by default.
 
@@ -208,9 +206,7 @@ def motion_from_video(
             after = clip[step + 1] if window is None else steady(clip[step], clip[step + 1], window)
             lengths[step] = _lengths(between(clip[step], after), remove_camera)
         valid = torch.tensor([counts[place]])
-        moved = torch.from_numpy(lengths)[None]
-        places = without_edge(moved) if remove_camera else moved.flatten(2)
-        return motion_from_lengths(places, fps, size, valid)
+        return motion_from_fields(torch.from_numpy(lengths)[None], fps, size, valid)
 
     if clips == 0:
         return MotionSignal(torch.zeros(0, max(0, length - 1)), torch.zeros(0), size)
