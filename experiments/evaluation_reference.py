@@ -12,6 +12,7 @@ from experiments.errors import SettingsError
 from experiments.evaluation import FolderOptions, read_scaled, videos_in
 from experiments.evaluation_protocol import digest_of
 from metrics.extractors import FeatureExtractor, TorchScriptExtractor
+from metrics.fixed_features import FixedVideoFeatures
 from metrics.functional.distances import (
     bootstrap_distance,
     frechet_distance,
@@ -19,7 +20,6 @@ from metrics.functional.distances import (
     mean_pairwise_distance,
     nearest_distances,
 )
-from metrics.rendered_features import RenderedDancerFeatures
 
 #: Frames a second at which videos are compared: a distance depends on it.
 FPS = 10.0
@@ -41,14 +41,14 @@ def compare_folders(
         folder: generated videos, or a run folder.
         reference: true videos.
         options: size, rate (10 if None) and length.
-        extractor_path: TorchScript network; None takes the small one that ships.
+        extractor_path: TorchScript network; None takes `FixedVideoFeatures`.
         call: how that network is called.
 
     Raises:
         SettingsError: fewer than two readable videos on a side.
     """
     extractor: FeatureExtractor = (
-        RenderedDancerFeatures.pretrained()
+        FixedVideoFeatures()
         if extractor_path is None
         else TorchScriptExtractor(extractor_path, call)
     )

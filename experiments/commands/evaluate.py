@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extractor",
         type=Path,
         metavar="FILE",
-        help="TorchScript network for --reference (default: the small one that ships)",
+        help="TorchScript network for --reference (default: fixed random convolutions)",
     )
     parser.add_argument(
         "--extractor-call",

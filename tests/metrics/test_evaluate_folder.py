@@ -73,6 +73,15 @@ def test_tables_refuse_other_protocols(folder: Path, tmp_path: Path) -> None:
         read_evaluation(a)
 
 
+def test_a_reference_adds_distances(folder: Path, tmp_path: Path) -> None:
+    assert evaluate(folder, tmp_path / "same", "--reference", str(folder)) == 0
+    protocol, scores = read_evaluation(tmp_path / "same")
+    assert scores["distances"]["frechet"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert scores["distances"]["nearest_true"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert scores["distances"]["diversity"]["mean"] > 0
+    assert protocol["reference"]["true_videos"] == 4
+
+
 def test_what_cannot_be_scored_is_a_sentence(tmp_path: Path, capsys: object) -> None:
     del capsys
     empty = tmp_path / "empty"
