@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -30,6 +31,10 @@ class ConcatenatedStem(nn.Module):
         channels = flow.in_channels + image.in_channels
         self.conv = nn.Conv2d(channels, flow.out_channels, kernel, padding=kernel // 2)
         self.conv.weight.data = torch.cat((flow.weight.data, image.weight.data), dim=1)
+        assert self.conv.bias is not None
+        assert flow.bias is not None
+        assert image.bias is not None
+        self.conv.bias.data = flow.bias.data + image.bias.data
         self.z0: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,12 +63,15 @@ class Stage2Bench:
         published: as LFDM's code does it: see `experiments.benchmarks.diffusion.Procedure`.
         device: cpu or cuda.
         bf16: autocast.
+        words: settings on top of the preset, as `key=value`.
     """
 
-    def __init__(self, preset: str, published: bool, device: str, bf16: bool) -> None:
+    def __init__(
+        self, preset: str, published: bool, device: str, bf16: bool, words: Sequence[str] = ()
+    ) -> None:
         torch.manual_seed(0)
-        words = ["music.clap=false", "music.wav2clip=false", "music.spectral=true"]
-        self.settings = load_settings(preset, words)
+        parts = ["music.clap=false", "music.wav2clip=false", "music.spectral=true"]
+        self.settings = load_settings(preset, [*parts, *words])
         self.published, self.device, self.bf16 = published, device, bf16
         self.autoencoder = build_autoencoder(self.settings.stage1).eval().requires_grad_(False)
         self.denoiser = build_denoiser(self.settings, self.autoencoder.channels_latent)
