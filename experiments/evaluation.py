@@ -220,25 +220,23 @@ class FolderScores:
 def videos_in(folder: Path) -> dict[str, Path]:
     """Videos of a folder by name: their path below it, without suffix, in order.
 
-    Of a run folder the newest samples are taken.
-
     Raises:
         FileNotFoundError: there is no such folder.
         NotADirectoryError: it is a file.
-        DataError: it holds no video.
+        DataError: it holds no video, or is a run, whose samples show truth and result side by side.
     """
     if not folder.exists():
         raise FileNotFoundError(2, "No such file or directory", str(folder))
     if not folder.is_dir():
         raise NotADirectoryError(20, "Not a directory", str(folder))
-    root = folder
     if (folder / "config.yaml").is_file() and (folder / "samples").is_dir():
-        root = folder / "samples"
-        steps = [path for path in root.iterdir() if path.is_dir()]
-        root = max(steps, key=lambda path: _last_number(path.name)) if steps else root
+        raise DataError(
+            f"{folder} is a run, whose samples show truth and result side by side; score its "
+            "model on held-out clips with `dabfusion study heldout`, or give a folder of videos."
+        )
     found = {
-        path.relative_to(root).with_suffix("").as_posix(): path
-        for path in sorted(root.rglob("*"))
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
     }
     if not found:
@@ -247,11 +245,6 @@ def videos_in(folder: Path) -> dict[str, Path]:
             "sound."
         )
     return found
-
-
-def _last_number(name: str) -> int:
-    digits = "".join(letter if letter.isdigit() else " " for letter in name).split()
-    return int(digits[-1]) if digits else -1
 
 
 def music_of(name: str) -> str | None:

@@ -15,14 +15,13 @@ intervals that redraw pieces of music. Files that cannot be read are listed and 
 EXAMPLES = [
     "dabfusion evaluate videos                          # writes videos/evaluation",
     "dabfusion evaluate generated --reference true --out scores/mine",
-    "dabfusion evaluate runs/diffusion-aist128          # a run's newest samples",
     "dabfusion evaluate --table scores/mine scores/theirs   # side by side, if measured alike",
 ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("folder", nargs="*", type=Path, help="a folder of videos, or a run folder")
+    parser.add_argument("folder", nargs="*", type=Path, help="a folder of videos")
     parser.add_argument(
         "--reference", type=Path, metavar="FOLDER", help="true videos to measure the distance to"
     )

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from datamodules.errors import DataError
 from datamodules.synthetic import DanceSpec, render_clip
 from datamodules.video import write_video
 from experiments.cli import main
@@ -114,13 +115,16 @@ def test_clips_in_memory() -> None:
         score_clips(frames, 10, beats, ["a"], ["m", "n"])
 
 
-def test_names_and_runs(tmp_path: Path) -> None:
+def test_the_piece_is_found_anywhere_in_a_name() -> None:
     assert music_of("gBR_sBM_c01_d01_mBR0_ch01") == "mBR0"
     assert music_of("samples/step-10/person mJB5 03") == "mJB5"
     assert music_of("holiday") is None
+
+
+def test_a_run_is_not_mistaken_for_videos(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    for step in (9, 10):
-        (run / "samples" / f"step-{step}").mkdir(parents=True)
-        (run / "samples" / f"step-{step}" / "clip.mp4").touch()
+    (run / "samples").mkdir(parents=True)
     (run / "config.yaml").touch()
-    assert videos_in(run) == {"clip": run / "samples" / "step-10" / "clip.mp4"}
+    (run / "samples" / "clip.mp4").touch()
+    with pytest.raises(DataError, match="side by side"):
+        videos_in(run)
