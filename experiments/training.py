@@ -25,7 +25,7 @@ from experiments.results import RunFolder
 from experiments.training_checkpoints import RunCheckpoints, read_checkpoint
 from experiments.training_parts import StageParts, build_parts, stage_steps
 from experiments.training_progress import StepProgress
-from experiments.training_ranks import Ranks, find_ranks, is_main_rank
+from experiments.training_ranks import Ranks, find_ranks, is_main_rank, leave_ranks_at_exit
 from experiments.training_resume import Start, close_folder, decide_start, open_folder, run_folder
 from lightning_modules.callbacks_ema import ExponentialMovingAverage
 from lightning_modules.callbacks_guard import FiniteGuard, NonFiniteError, StepSeed
@@ -146,6 +146,8 @@ def build_trainer(
     """A Trainer that counts steps, and leaves files, bars and sampling of clips to us."""
     run = settings.run
     timeout = timedelta(seconds=run.rank_timeout_s)
+    if ranks.world > 1:
+        leave_ranks_at_exit()
     return Trainer(
         accelerator=run.accelerator,
         devices=ranks.devices,

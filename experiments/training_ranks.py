@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
@@ -53,6 +54,22 @@ def is_main_rank() -> bool:
     """Whether this process writes the run folder: rank 0, or the only one."""
     names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
     return all(int(os.environ.get(name, "0")) == 0 for name in names)
+
+
+def leave_ranks_at_exit() -> None:
+    """Have this process leave its group before the interpreter is taken down.
+
+    Lightning does so for NCCL alone. Of gloo, threads that still run at that moment abort the
+    process now and then, after its work is done.
+    """
+    atexit.register(_leave_ranks)
+
+
+def _leave_ranks() -> None:
+    import torch.distributed
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def launch(devices: int) -> int:

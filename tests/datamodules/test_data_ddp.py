@@ -42,6 +42,7 @@ data = AISTDataModule(Path(sys.argv[1]), WindowRule(8, 3, 10.0), loading=LoaderO
                       evaluation_stride=11, seed=4)
 trainer.fit(watcher, datamodule=data)
 Path(sys.argv[2], f"{trainer.global_rank}.json").write_text(json.dumps(watcher.seen))
+dist.destroy_process_group()
 """
 
 

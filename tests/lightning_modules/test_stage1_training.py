@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -199,6 +200,7 @@ def two_ranks(rank: int, port: int, folder: str, queue: "multiprocessing.Queue[o
     mine = [i for i in range(len(data)) if i % PAIRS // half == rank]
     values, scores = fit(settings(10), Subset(data, mine), Path(folder), devices=2, strategy="ddp")
     queue.put((rank, values, scores["val/l1_ratio"]))
+    dist.destroy_process_group()
 
 
 @pytest.mark.long
