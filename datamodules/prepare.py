@@ -209,7 +209,9 @@ def _finished(task: VideoTask) -> dict[str, Any] | None:
 
 def _write_quarantine(out: Path, entries: Sequence[dict[str, str]]) -> None:
     lines = [json.dumps(entry, sort_keys=True, ensure_ascii=False) + "\n" for entry in entries]
-    write_bytes(out / "quarantine.jsonl", "".join(lines).encode())
+    content, path = "".join(lines).encode(), out / "quarantine.jsonl"
+    if not path.is_file() or path.read_bytes() != content:
+        write_bytes(path, content)
 
 
 def _write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,8 @@ HELP = """Prepare a folder of dance videos for training.
 Every video below VIDEOS is resampled by time stamp to clips.fps, fitted into a square of
 clips.size pixels and stored small, with its sound; the beats of each piece of music are tracked
 once, on its longest sound track. Damaged and silent videos are left out and listed with the
-reason. The command can be killed at any moment; a second run goes on where it stopped."""
+reason. The command can be killed at any moment; a second run goes on where it stopped. Embeddings
+of the music by CLAP and Wav2CLIP are optional here: training computes those that it misses."""
 
 EXAMPLES = [
     "dabfusion prepare AIST_VIDEOS aist preset=aist128",
@@ -26,6 +28,8 @@ EXAMPLES = [
     "dabfusion prepare AIST_VIDEOS aist --keypoints annotations/keypoints2d",
     "dabfusion prepare my_videos mine --beats my_beats --music my_songs # mBR0.txt, mBR0.mp3, ...",
     "dabfusion prepare AIST_VIDEOS aist256 clips.size=256 clips.fps=20 --workers 16",
+    "dabfusion prepare AIST_VIDEOS aist preset=aist128 --embeddings music.clap_weights=clap.pt "
+    "music.wav2clip=false",
 ]
 
 
@@ -34,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("videos", type=Path, help="folder of videos, searched with all its folders")
     parser.add_argument("out", type=Path, help="folder to write, or to go on with")
     parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="clips.fps, clips.size, clips.fit; preset"
+        "settings",
+        nargs="*",
+        metavar="key=value",
+        help="clips.fps, clips.size, clips.fit; preset; music.* with --embeddings",
     )
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 takes every core")
     parser.add_argument(
@@ -53,10 +60,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keypoints", type=Path, metavar="FOLDER", help="AIST++'s keypoints2d/*.pkl, optional"
     )
+    parser.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="also embed the sound of every clip, by the encoders that music.* names weights of",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare with a progress bar, then say what was left out and what to do next."""
+    from datamodules.files import is_no_space
+    from experiments.config import settings_from_words
+    from experiments.errors import SettingsError
+
+    settings = replace(settings_from_words(args.settings), data=str(args.out))
+    if args.workers < 0:
+        raise SettingsError(f"--workers is {args.workers}, but must be 0 (all cores) or more.")
+    if args.embeddings:
+        _check_encoders(settings)
+    try:
+        report = _prepare_shown(args, settings)
+        if args.embeddings:
+            _embed(settings)
+    except OSError as error:
+        if not is_no_space(error):
+            raise
+        raise SettingsError(
+            f"There is no space left for {args.out}; make some and run the same command again, "
+            "which goes on from what is done."
+        ) from error
+    print(f"{report.prepared} videos are prepared in {args.out}.")
+    if report.quarantined:
+        print(
+            f"{len(report.quarantined)} videos were left out; {args.out}/quarantine.jsonl says "
+            f"why. The first: {report.quarantined[0]['reason']}"
+        )
+    print(f"Next: dabfusion doctor {args.out}")
+    return 0
+
+
+def _prepare_shown(args: argparse.Namespace, settings: Settings) -> PrepareReport:
+    """Prepare behind a bar with the time that is left."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -66,14 +110,10 @@ def run(args: argparse.Namespace) -> int:
         TimeRemainingColumn,
     )
 
-    from experiments.config import settings_from_words
-    from experiments.errors import SettingsError
-
-    settings = settings_from_words(args.settings)
-    if args.workers < 0:
-        raise SettingsError(f"--workers is {args.workers}, but must be 0 (all cores) or more.")
     columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()) as bar:
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    # A single video may take longer than the half minute that is looked back on by default.
+    with Progress(*columns, *times, speed_estimate_period=600.0) as bar:
         task = bar.add_task("videos", total=None)
 
         def show(step: str, done: int, total: int) -> None:
@@ -81,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
                 bar.reset(task, description=step, total=total, start=True)
             bar.update(task, completed=done, total=total)
 
-        report = prepare_folder(
+        return prepare_folder(
             args.videos,
             args.out,
             settings,
@@ -91,14 +131,28 @@ def run(args: argparse.Namespace) -> int:
             keypoints=args.keypoints,
             progress=show,
         )
-    print(f"{report.prepared} videos are prepared in {args.out}.")
-    if report.quarantined:
-        print(
-            f"{len(report.quarantined)} videos were left out; {args.out}/quarantine.jsonl says "
-            f"why. The first: {report.quarantined[0]['reason']}"
+
+
+def _check_encoders(settings: Settings) -> None:
+    """Refuse before hours of preparation what would be refused after them."""
+    from experiments.build.music import build_encoders
+    from experiments.errors import SettingsError
+
+    if build_encoders(settings) is None:
+        raise SettingsError(
+            "--embeddings has nothing to compute, because neither music.clap, music.clap_tokens "
+            "nor music.wav2clip is on."
         )
-    print(f"Next: dabfusion doctor {args.out}")
-    return 0
+
+
+def _embed(settings: Settings) -> None:
+    """Embeddings of all clips into the stores that training and `dabfusion cache` look into."""
+    from datamodules.splits import SPLITS
+    from experiments.music_cache import cache_music
+    from experiments.progress import shown_progress
+
+    with shown_progress("Music embeddings") as progress:
+        cache_music(settings, splits=SPLITS, progress=progress)
 
 
 def prepare_folder(
