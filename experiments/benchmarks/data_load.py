@@ -1,0 +1,109 @@
+"""Clips from a prepared folder against bare decoding, and an index as large as AIST++'s."""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datamodules.aist import AISTDataModule, LoaderOptions, SplitRule, WindowRule
+from datamodules.index import read_index, write_index
+from datamodules.video import Reader, decord, read_frames
+from experiments.benchmarks.processes import resident_mb
+
+ROUNDS = 3
+
+
+def measure_load(prepared: Path, rule: WindowRule, count: int) -> dict[str, float]:
+    """Load clips from disk, in this process, with nothing kept in memory.
+
+    Args:
+        prepared: folder whose videos the cross-modal rule trains on.
+        rule: how clips are cut.
+        count: clips of a round; the fastest of `ROUNDS` counts.
+
+    Returns:
+        Numbers by name; `ratio_to_decord` and `ratio_to_av` hold the loader's speed against
+        reading the same frames by either reader and nothing else.
+    """
+    data = AISTDataModule(
+        prepared,
+        rule,
+        split=SplitRule(rule="crossmodal"),
+        loading=LoaderOptions(batch_size=8, memory_mb=0.0),
+    )
+    loader = data.train_dataloader()
+    windows = loader.dataset.windows  # type: ignore[attr-defined]
+    jobs = [
+        (data.index.clip_path(data.index.names[w.video]), range(w.start, w.start + rule.frames))
+        for w in (windows * (count // len(windows) + 1))[:count]
+    ]
+
+    def load() -> None:
+        done = 0
+        while done < count:
+            for batch in loader:
+                done += len(batch)
+                if done >= count:
+                    break
+
+    def read(reader: Reader | None) -> None:
+        for path, indices in jobs:
+            read_frames(path, indices, reader=reader)
+
+    load()
+    read(None)
+    before = resident_mb()
+    loading = min(_cpu(load) for _ in range(ROUNDS))
+    grown = resident_mb() - before
+    numbers = {
+        "clips_per_s_per_core": count / loading,
+        "clips_per_minute_per_core": 60.0 * count / loading,
+        "loading_ms_per_clip": 1e3 * loading / count,
+        "share_decoding": _share_of(read_frames, load),
+        "resident_growth_mb": grown,
+    }
+    readers: tuple[Reader, ...] = ("av",) if decord is None else ("decord", "av")
+    for reader in readers:
+        alone = min(_cpu(partial(read, reader)) for _ in range(ROUNDS))
+        numbers[f"{reader}_ms_per_clip"] = 1e3 * alone / count
+        numbers[f"ratio_to_{reader}"] = alone / loading
+    return numbers
+
+
+def measure_index(prepared: Path, folder: Path, rows: int) -> dict[str, float]:
+    """Load an index of so many rows: those of a prepared folder, repeated under other names."""
+    known = read_index(prepared)
+    videos = known.table.to_pylist()
+    many = [{**videos[n % len(videos)], "name": f"v{n:06d}"} for n in range(rows)]
+    write_index(folder, known.settings, many, "benchmark")
+    del many
+    before = resident_mb()
+    began = time.perf_counter()
+    index = read_index(folder)
+    beats = index.beats()
+    loading = time.perf_counter() - began
+    assert len(index) == len(beats) == rows
+    return {"rows": rows, "load_s": loading, "resident_mb": resident_mb() - before}
+
+
+def _cpu(work: Callable[[], Any]) -> float:
+    """CPU seconds of this process for some work, threads included."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def _share_of(part: Callable[..., Any], work: Callable[[], None]) -> float:
+    """Share of the time of `work` that is spent inside the function `part`."""
+    profile = cProfile.Profile(time.process_time)
+    profile.runcall(work)
+    stats = pstats.Stats(profile)
+    code = part.__code__
+    times = stats.stats  # type: ignore[attr-defined]
+    inside = times[(code.co_filename, code.co_firstlineno, code.co_name)][3]
+    return float(inside / stats.total_tt)  # type: ignore[attr-defined]

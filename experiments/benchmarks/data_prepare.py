@@ -1,0 +1,105 @@
+"""Preparing rendered videos against decoding them, with the same processes, one after the other."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from datamodules.index import DatasetSettings
+from datamodules.prepare import PrepareOptions, prepare
+from datamodules.synthetic import DanceSpec, dance_names, render_clip
+from datamodules.video import probe, read_audio, stream_frames, write_video
+from experiments.benchmarks.processes import Usage, watched
+from experiments.progress import shown_progress
+
+
+def render_videos(folder: Path, count: int, seconds: float, fps: int, height: int) -> Path:
+    """Dances of `count` performances, each to another piece as far as fifty reach.
+
+    Args:
+        folder: gets a folder of its own for these properties; what is there already is kept.
+        count: videos.
+        seconds: of each.
+        fps: frames a second.
+        height: pixels; 16:9.
+
+    Returns:
+        The folder of the videos.
+    """
+    videos = folder / f"{height}p{fps}-{seconds:g}s-{count}"
+    width = round(height * 16 / 9 / 2) * 2
+    with shown_progress("Rendering") as progress:
+        for number, name in enumerate(dance_names(0, count)[:count]):
+            path = videos / f"{name}.mp4"
+            if not path.exists():
+                spec = DanceSpec(
+                    name=name, size=height, width=width, fps=float(fps), seconds=seconds
+                )
+                clip = render_clip(spec)
+                write_video(path, clip.frames, clip.fps, clip.audio, clip.sample_rate, crf=20)
+            progress(number + 1, count)
+    return videos
+
+
+def measure_prepare(videos: Path, out: Path, settings: DatasetSettings, workers: int) -> Any:
+    """Decode all videos, prepare them, decode them again, with `workers` processes each time.
+
+    Args:
+        videos: their folder.
+        out: where they are prepared.
+        settings: rate and size of the clips.
+        workers: processes.
+
+    Returns:
+        Numbers by name. Memory is that of all processes; its growth is from the first half of the
+        preparation, where each worker has met its largest video, to the second.
+    """
+    paths = sorted(videos.iterdir())
+    _decode_all(paths[:workers], workers)  # the server that forks workers has its imports now
+    decoding = [_decode_all(paths, workers)]
+    with watched() as preparing:
+        report = prepare(videos, out, PrepareOptions(settings, workers=workers))
+    decoding.append(_decode_all(paths, workers))
+    assert report.prepared == len(paths)
+    wall = sum(usage.wall_s for usage in decoding) / len(decoding)
+    cpu = sum(usage.cpu_s for usage in decoding) / len(decoding)
+    seconds = sum(probe(path).duration_s for path in paths)
+    return {
+        "cpu_share": preparing.share,
+        "cost_against_decoding": preparing.wall_s / wall,
+        "cpu_against_decoding": preparing.cpu_s / cpu,
+        "wall_s": preparing.wall_s,
+        "decoding_wall_s": wall,
+        "decoding_cpu_share": sum(usage.share for usage in decoding) / len(decoding),
+        "cpu_s_per_second_of_video": preparing.cpu_s / seconds,
+        "decoding_cpu_s_per_second_of_video": cpu / seconds,
+        "videos_per_minute": 60.0 * len(paths) / preparing.wall_s,
+        "resident_peak_mb": preparing.peak_mb(0.0, 1.0),
+        "resident_growth_mb": preparing.peak_mb(0.5, 1.0) - preparing.peak_mb(0.0, 0.5),
+        "source_mb_per_second": _size(videos) / 1e6 / seconds,
+        "prepared_mb_per_second": _size(out) / 1e6 / seconds,
+    }
+
+
+def _decode_all(paths: Sequence[Path], workers: int) -> Usage:
+    """What it costs to decode every frame and every sample, and to make nothing of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["datamodules.prepare_video"])
+    with watched() as usage, ProcessPoolExecutor(workers, context) as pool:
+        for _ in pool.map(_decode, paths):
+            pass
+    return usage
+
+
+def _decode(path: Path) -> None:
+    ends = [0, probe(path).frames - 1]  # from the first frame on, so nothing is skipped
+    for _ in stream_frames(path, indices=ends, size=(16, 16)):
+        pass
+    read_audio(path, 44_100)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

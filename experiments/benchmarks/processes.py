@@ -1,0 +1,109 @@
+"""CPU time and memory of this process and all below it, by looking into /proc often (Linux)."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_INTERVAL_S = 0.1
+_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@dataclass
+class Usage:
+    """What a stretch of work took; filled when it ends."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    """Of all processes together."""
+    idle_s: float = 0.0
+    """CPU time that this process was allowed to use and nobody used, over all its cores."""
+    resident_mb: list[float] = field(default_factory=list)
+    """Memory of all processes together, at each look (shared pages count in each)."""
+
+    @property
+    def share(self) -> float:
+        """CPU time used of that used here or by nobody: what others used was not available."""
+        return self.cpu_s / (self.cpu_s + self.idle_s)
+
+    def peak_mb(self, first: float, last: float) -> float:
+        """The most memory between two shares of the time, 0 to 1."""
+        count = len(self.resident_mb)
+        looked = self.resident_mb[int(first * count) : max(1, int(last * count))]
+        return max(looked, default=0.0)
+
+
+@contextmanager
+def watched() -> Iterator[Usage]:
+    """Measure what happens inside the `with`, in this process and all that it starts."""
+    usage = Usage()
+    before = _family_cpu()
+    seen = dict(before)
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_INTERVAL_S):
+            seen.update(_family_cpu())
+            usage.resident_mb.append(sum(resident_mb(pid) for pid in _family()))
+
+    watcher = threading.Thread(target=look, daemon=True)
+    began, idle = time.monotonic(), _idle_s()
+    watcher.start()
+    try:
+        yield usage
+    finally:
+        usage.wall_s = time.monotonic() - began
+        usage.idle_s = _idle_s() - idle
+        ended.set()
+        watcher.join()
+        seen.update(_family_cpu())
+        usage.cpu_s = sum(spent - before.get(pid, 0.0) for pid, spent in seen.items())
+
+
+def resident_mb(pid: int | None = None) -> float:
+    """Resident memory of a process, this one by default; 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * _PAGE_MB
+    except OSError:
+        return 0.0
+
+
+def _family_cpu() -> dict[int, float]:
+    """CPU seconds of this process and each one below it."""
+    return {pid: _stat(pid)[1] for pid in _family()}
+
+
+def _family() -> set[int]:
+    """This process and all below it."""
+    entries = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    parents = {pid: _stat(pid)[0] for pid in entries}
+    family, found = {os.getpid()}, True
+    while found:
+        more = {pid for pid, parent in parents.items() if parent in family} - family
+        family |= more
+        found = bool(more)
+    return family
+
+
+def _stat(pid: int) -> tuple[int, float]:
+    """Parent and CPU seconds of a process; zeros if it is gone."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0, 0.0
+    return int(words[1]), (int(words[11]) + int(words[12])) * _TICK_S
+
+
+def _idle_s() -> float:
+    """Seconds that the cores this process may run on have idled since the machine started."""
+    mine = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    return sum(
+        (int(words[4]) + int(words[5])) * _TICK_S for words in lines if words and words[0] in mine
+    )
