@@ -264,11 +264,11 @@ def _duplicates(videos: list[_Video], splits: dict[str, Split]) -> Iterator[Find
         by_digest[video.row["source_digest"]].append(video.name)
     same = [names for names in by_digest.values() if len(names) > 1]
     of = [{splits.get(name) for name in names} for names in same]
-    trained = [n for n, found in zip(same, of, strict=True) if "train" in found and len(found) > 1]
-    if trained:
-        message = "one file is trained on and held out, under two names"
-        yield Finding("error", "duplicates", message, _joined(trained))
-    within = [names for names in same if names not in trained]
+    across = [n for n, found in zip(same, of, strict=True) if len(found - {None}) > 1]
+    if across:
+        message = "one file lies in two splits, under two names"
+        yield Finding("error", "duplicates", message, _joined(across))
+    within = [names for names in same if names not in across]
     if within:
         yield Finding("warning", "duplicates", "one file has several names", _joined(within))
 

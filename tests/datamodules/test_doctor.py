@@ -84,8 +84,10 @@ def test_each_disease_is_named(
     assert diagnosis.healthy == (level != "error")
 
 
-@pytest.mark.parametrize(("other", "level"), [(TRAIN[0], "error"), (VAL[0], "warning")])
-def test_one_file_trained_on_and_held_out_forbids_training(
+@pytest.mark.parametrize(
+    ("other", "level"), [(TRAIN[0], "error"), (VAL[0], "error"), (TEST[1], "warning")]
+)
+def test_one_file_in_two_splits_forbids_training(
     ill: Callable[[Callable[[list[Row]], None]], Path], other: str, level: str
 ) -> None:
     def same(rows: list[Row]) -> None:

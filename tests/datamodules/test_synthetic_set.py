@@ -37,6 +37,10 @@ def test_held_out_persons_pieces_and_dances_occur_nowhere_else(count: int) -> No
         assert all(name.dancers[0] >= "d90" for name in by_split[split])
         counts = [sum(n.music == piece for n in by_split[split]) for piece in HELD_OUT_PIECES]
         assert counts == [2] * 10
+    # Whatever the steps are, no validation video can be a copy of a test video.
+    assert not {(n.music, n.dancers) for n in by_split["val"]} & {
+        (n.music, n.dancers) for n in by_split["test"]
+    }
     train = by_split["train"]
     assert not {name.music for name in train} & HELD_OUT_PIECES
     assert not {n.dance for n in train} & {n.dance for n in by_split["val"] + by_split["test"]}
