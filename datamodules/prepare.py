@@ -202,9 +202,13 @@ def _finished(task: VideoTask) -> dict[str, Any] | None:
         return None
     if "reason" in record:
         return record
+    if "row" not in record:
+        return None
     kept = [task.out / "clips" / f"{task.name}.mp4"]
     kept.append(task.out / "features" / f"{task.name}.safetensors")
-    return record if "row" in record and all(path.is_file() for path in kept) else None
+    if record["row"]["keypoints"]:
+        kept.append(task.out / "keypoints" / f"{task.name}.npz")
+    return record if all(path.is_file() for path in kept) else None
 
 
 def _write_quarantine(out: Path, entries: Sequence[dict[str, str]]) -> None:

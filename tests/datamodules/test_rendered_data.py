@@ -1,5 +1,6 @@
 """Rendered dances through the whole road: true beats, joints and pixels arrive in the clips."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,20 @@ def small(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_clips_that_fit_are_copied_without_loss(rendered: Path, small: Path) -> None:
     for path in (rendered / "videos").iterdir():
         assert (small / "clips" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("part", ["clips", "features", "keypoints"])
+def test_a_file_that_was_lost_is_made_again(
+    rendered: Path, small: Path, tmp_path: Path, part: str
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(small, out)
+    lost = sorted((out / part).iterdir())[1]
+    content = lost.read_bytes()
+    lost.unlink()
+    report = prepare(rendered, out, PrepareOptions(DatasetSettings(size=32)))
+    assert report.taken_over == report.prepared - 1
+    assert lost.read_bytes() == content
 
 
 def test_true_beats_are_kept_and_the_tracker_finds_them(small: Path) -> None:
