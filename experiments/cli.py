@@ -33,7 +33,7 @@ STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("2. Train stage 1, cache its latent flow, train stage 2", ("train", "cache")),
     ("3. Let somebody dance", ("generate", "demo")),
     ("4. Measure and compare", ("evaluate", "compare", "sweep", "study", "benchmark")),
-    ("Exchange weights with LFDM", ("import-lfdm", "export-lfdm")),
+    ("Weights of others", ("import-lfdm", "export-lfdm", "download")),
     ("Find your way", ("settings", "completion")),
 )
 

@@ -120,8 +120,8 @@ def load_vgg19(path: Path | str) -> VGG19Pyramid:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(
-            f"There are no VGG-19 weights at {path}: download torchvision's vgg19-dcbb9e9d.pth, or "
-            "leave stage1.loss.vgg_weights empty for the loss that needs none."
+            f"There are no VGG-19 weights at {path}: fetch them with `dabfusion download vgg19 "
+            f"{path}`, or leave stage1.loss.vgg_weights empty for the loss that needs none."
         )
     expected = path.stem.rpartition("-")[2] if "-" in path.stem else ""
     if len(expected) == 8 and not _sha256(path).startswith(expected):

@@ -107,8 +107,8 @@ class Stage1LossSettings:
     """Weights of the loss's terms; 0 leaves a term out and does not compute it."""
 
     vgg_weights: str = ""
-    """torchvision's vgg19-dcbb9e9d.pth, for the published perceptual loss; empty for the terms
-    on pixels, which need no downloaded weights."""
+    """torchvision's vgg19-dcbb9e9d.pth (`dabfusion download vgg19 FILE`), for the published
+    perceptual loss; empty for the terms on pixels, which need no downloaded weights."""
     perceptual: float = 10.0
     """Each VGG-19 map's mean absolute difference, where weights are given."""
     pixels: float = 1.0

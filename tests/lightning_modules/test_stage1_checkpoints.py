@@ -228,7 +228,7 @@ def test_vgg_weights_load_by_torchvisions_names_and_are_checked(tmp_path: Path) 
     image = torch.rand(1, 3, 32, 32)
     for a, b in zip(pyramid(image), loaded(image), strict=True):
         torch.testing.assert_close(a, b)
-    with pytest.raises(CheckpointError, match="vgg19-dcbb9e9d"):
+    with pytest.raises(CheckpointError, match="dabfusion download vgg19"):
         load_vgg19(tmp_path / "missing.pth")
     damaged = tmp_path / "vgg19-dcbb9e9d.pth"
     path.rename(damaged)

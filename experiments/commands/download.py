@@ -1,0 +1,35 @@
+"""`dabfusion download`: weights of others, when a person asks for them and at no other time."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = """Download published weights and check their SHA-256; nothing else here ever downloads.
+
+vgg19: torchvision's VGG-19 (548 MiB) for the published perceptual loss of stage 1."""
+
+EXAMPLES = [
+    "dabfusion download vgg19 vgg19.pth",
+    "dabfusion train autoencoder preset=aist128 data=clips stage1.loss.vgg_weights=vgg19.pth",
+]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("what", choices=["vgg19"], help="which weights")
+    parser.add_argument("out", type=Path, help="file to write, or a folder for it")
+    parser.add_argument("--url", default="", help="another place that has the same file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch, check, say where it is."""
+    from experiments.downloads import PUBLISHED, download
+    from experiments.progress import shown_progress
+
+    file = PUBLISHED[args.what]
+    path = args.out / file.name if args.out.is_dir() else args.out
+    with shown_progress(file.name) as progress:
+        fetched = download(file, path, args.url, progress)
+    print(f"{path}: {file.name} of {file.terms}" + ("." if fetched else "; it was there already."))
+    return 0
