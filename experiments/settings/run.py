@@ -8,7 +8,8 @@ from typing import Literal
 
 @dataclass
 class RunSettings:
-    """How a training runs; none of these changes what is learnt, but `precision` by rounding."""
+    """How a training runs; none of these changes what is learnt, but `precision` and
+    `compile` by rounding."""
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to compute; auto takes the GPUs if there are any."""
@@ -19,6 +20,9 @@ class RunSettings:
     """Machines that take part; more than one is started by torchrun or SLURM on each of them."""
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     """Arithmetic of the networks; 32 is exactly reproducible on the CPU."""
+    compile: bool = False
+    """Compile the network that learns with torch.compile. Pays on GPUs, most with bf16-mixed; on
+    the CPU it needs a C++ compiler and a minute or more, so it is off. Rounds differently."""
     threads: int = 0
     """Threads of each process for arithmetic on the CPU; 0 leaves it to PyTorch."""
     export: Literal["best", "last"] = "best"
