@@ -26,6 +26,57 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
     Raises:
         DataError: the file is no picture, or a damaged one.
     """
+    picture = _opened(path)
+    if has_alpha(picture):
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return rgb_of(picture)
+
+
+def read_cutout(path: str | os.PathLike[str]) -> tuple[Tensor, Tensor | None]:
+    """A picture's colours and its alpha channel; None where it has no transparency.
+
+    Returns:
+        (3, H, W) uint8 RGB, nothing laid under it, and (H, W) float32 in [0, 1].
+
+    Raises:
+        DataError: the file is no picture, or a damaged one.
+    """
+    picture = _opened(path)
+    if not has_alpha(picture):
+        return rgb_of(picture), None
+    rgba = picture.convert("RGBA")
+    return rgb_of(rgba), alpha_of(rgba)
+
+
+def read_mask(path: str | os.PathLike[str]) -> Tensor:
+    """A mask (H, W) float32 in [0, 1]: the picture's alpha channel, else how bright it is.
+
+    Raises:
+        DataError: the file is no picture, or a damaged one.
+    """
+    colours, alpha = read_cutout(path)
+    return alpha if alpha is not None else colours.float().mean(0).div_(255.0)
+
+
+def has_alpha(picture: Image.Image) -> bool:
+    """Whether a picture can be transparent anywhere."""
+    return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+
+
+def rgb_of(picture: Image.Image) -> Tensor:
+    """The colours of a picture, (3, H, W) uint8."""
+    rgb = np.array(picture.convert("RGB"))
+    return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
+
+
+def alpha_of(picture: Image.Image) -> Tensor:
+    """How opaque a picture is, (H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.array(picture.convert("RGBA").getchannel("A"))).float().div_(255.0)
+
+
+def _opened(path: str | os.PathLike[str]) -> Image.Image:
+    """The first image of a file, upright, at 8 bits a channel."""
     if os.path.isdir(path):
         raise DataError(f"{path} is a folder; a picture was expected.")
     try:
@@ -45,11 +96,7 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
         top = 255.0 if picture.mode == "F" and np.nanmax(grey) <= 255.0 else 65535.0
         grey = np.clip(np.nan_to_num(grey) * (255.0 / top), 0, 255)
         picture = Image.fromarray(np.rint(grey).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    rgb = np.array(picture.convert("RGB"))
-    return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
+    return picture
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.errors import DataError
-from datamodules.images import FitBox, fit_box, fit_image, place_in_square, read_image
+from datamodules.images import (
+    FitBox,
+    alpha_of,
+    fit_box,
+    fit_image,
+    has_alpha,
+    place_in_square,
+    read_cutout,
+    read_image,
+    read_mask,
+    rgb_of,
+)
 from datamodules.video_probe import VideoInfo, opened, packet_times, probe, video_stream
 from datamodules.video_write import write_video
 
@@ -33,14 +44,19 @@ except ImportError:  # no wheel for this platform: PyAV reads everything
 __all__ = [
     "FitBox",
     "VideoInfo",
+    "alpha_of",
     "fit_box",
     "fit_image",
+    "has_alpha",
     "nearest_frames",
     "place_in_square",
     "probe",
     "read_audio",
+    "read_cutout",
     "read_frames",
     "read_image",
+    "read_mask",
+    "rgb_of",
     "stream_frames",
     "write_video",
 ]

@@ -10,9 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from experiments.errors import SettingsError
+from experiments.scene import measure_scene
 from lightning_modules.clap import load_clap
 from lightning_modules.music_encoders import ENCODED, MusicEncoders
+from lightning_modules.people import Scene
 from lightning_modules.pipeline import DabFusionPipeline, Dance
+from lightning_modules.segmentation import load_segmenter
 from lightning_modules.wav2clip import load_wav2clip
 
 #: Frames of a contact sheet, evenly spread over the dance, in two rows.
@@ -21,14 +24,25 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".g
 
 
 def load_pipeline(
-    folder: Path, clap_weights: Path | None = None, wav2clip_weights: Path | None = None
+    folder: Path,
+    clap_weights: Path | None = None,
+    wav2clip_weights: Path | None = None,
+    segmenter: Path | None = None,
 ) -> DabFusionPipeline:
     """The pipeline of a run or export folder, on the GPU if there is one.
+
+    Args:
+        folder: run or pipeline.
+        clap_weights: for models that hear through CLAP.
+        wav2clip_weights: for models that hear through Wav2CLIP.
+        segmenter: a segmentation model's folder; with it, persons are cut out of their pictures.
 
     Raises:
         CheckpointError: no pipeline there, or one that needs encoders whose weights are not given.
     """
     pipe = DabFusionPipeline.from_pretrained(folder)
+    if segmenter is not None:
+        pipe.segmenter = load_segmenter(segmenter)
     needs = set(pipe.music.needs)
     if needs & set(ENCODED):
         pipe.encoder = MusicEncoders(
@@ -37,6 +51,19 @@ def load_pipeline(
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return pipe.to(device)
+
+
+def scene_of(data: Path) -> Scene:
+    """The scene of a prepared folder's training videos.
+
+    Raises:
+        DataError: the folder is not prepared.
+        SettingsError: nothing moves in its videos.
+    """
+    scene = measure_scene(data)
+    if scene is None:
+        raise SettingsError(f"{data} shows no moving dancer; give a background picture instead.")
+    return scene
 
 
 def write_sheet(dance: Dance, path: Path) -> None:

@@ -19,27 +19,31 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.audio import (
-    SAMPLE_RATE,
-    beat_features,
-    spectral_features,
-    track_beats,
-)
 from datamodules.batch import to_unit
-from datamodules.video import DataError, fit_image, read_audio, read_image, write_video
+from datamodules.video import write_video
 from lightning_modules.checkpoints import load_autoencoder, save_autoencoder
 from lightning_modules.errors import CheckpointError
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.denoiser import FlowUNet3D
 from lightning_modules.networks.music import MusicConditioner
-from lightning_modules.pipeline_files import PipelineSettings, read_index, write_index
+from lightning_modules.people import Scene
+from lightning_modules.pipeline_files import (
+    PipelineSettings,
+    read_index,
+    read_scene,
+    write_index,
+    write_scene,
+)
 from lightning_modules.pipeline_inputs import (
     DanceRequest,
+    Encoder,
     Heard,
     Picture,
+    Segmenter,
     Song,
     as_generator,
-    as_pixels,
+    heard_song,
+    reference_picture,
 )
 from lightning_modules.sampling import (
     Guidance,
@@ -82,9 +86,10 @@ class DabFusionPipeline(DiffusionPipeline):
         scheduler: the training noise schedule.
         settings: clip format and sampling defaults; None: the published format.
         notes: goes into the model card: data, settings, scores.
-        encoder: frozen music encoders (CLAP, Wav2CLIP) for models trained with them: a function
-            of (samples (S,), hertz, frames, fps, start in s) that returns features by name, each
-            (1, D) or (1, N, D).
+        encoder: frozen music encoders (CLAP, Wav2CLIP) for models trained with them.
+        scene: where dancers of the training data stand, for persons who are cut out.
+        segmenter: finds the person in a picture. With one, the person of every picture is cut out
+            and set into the scene.
     """
 
     def __init__(
@@ -95,7 +100,9 @@ class DabFusionPipeline(DiffusionPipeline):
         scheduler: DDPMScheduler,
         settings: PipelineSettings | None = None,
         notes: dict[str, Any] | None = None,
-        encoder: Callable[..., dict[str, Tensor]] | None = None,
+        encoder: Encoder | None = None,
+        scene: Scene | None = None,
+        segmenter: Segmenter | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -105,6 +112,7 @@ class DabFusionPipeline(DiffusionPipeline):
             network.eval()
         self.settings = settings or PipelineSettings()
         self.notes, self.encoder = dict(notes or {}), encoder
+        self.scene, self.segmenter = scene, segmenter
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> DabFusionPipeline:
         """Move the networks; returns the pipeline."""
@@ -123,6 +131,9 @@ class DabFusionPipeline(DiffusionPipeline):
         sample_rate: int | None = None,
         tempo_bpm: float | None = None,
         beat_file: str | os.PathLike[str] | None = None,
+        mask: Picture | None = None,
+        background: Picture | Scene | None = None,
+        person_height: float | None = None,
         guidance_scale: float | None = None,
         image_guidance_scale: float | None = None,
         num_inference_steps: int | None = None,
@@ -133,12 +144,17 @@ class DabFusionPipeline(DiffusionPipeline):
         """Let the person in a picture dance to a song.
 
         Args:
-            image: any size and aspect; put into the square as in training.
+            image: any size and aspect; put into the square as in training, or, as
+                `reference_picture` says, the person cut out of it and set into a scene.
             music: a path that FFmpeg reads, or mono samples with their `sample_rate`.
             seconds: length of the dance; None: to the end of the song.
             start_s: second of the song at which the dance begins.
             tempo_bpm: the tempo where it is known, a prior for the beat tracker.
             beat_file: the song's beats in seconds, one a line, instead of tracking.
+            mask: (H, W), bright (or opaque) where the person is; a transparent picture is its own.
+            background: a picture, or a `Scene` with its own place for the dancer.
+            person_height: of the standing person, as a share of the frame's side; None: as tall
+                as the training data's dancers.
             guidance_scale: weight of the music: 0 ignores it, 1 is plain conditioning.
             image_guidance_scale: weight of the picture, for models trained with image dropout.
             num_inference_steps: denoising steps.
@@ -150,7 +166,18 @@ class DabFusionPipeline(DiffusionPipeline):
             DataError: the picture or the song cannot be read, or is too short.
             ValueError: arguments that do not fit.
         """
-        request = DanceRequest(image, music, sample_rate, start_s, tempo_bpm, beat_file, generator)
+        request = DanceRequest(
+            image,
+            music,
+            sample_rate,
+            start_s,
+            tempo_bpm,
+            beat_file,
+            generator,
+            mask,
+            background,
+            person_height,
+        )
         return self.batch(
             [request],
             seconds=seconds,
@@ -197,50 +224,11 @@ class DabFusionPipeline(DiffusionPipeline):
 
     def hear(self, request: DanceRequest, seconds: float | None) -> Heard:
         """Track the beats of the whole song and compute its features, N frames long."""
-        audio, rate = _samples(request)
-        fps = self.settings.fps
-        left = len(audio) / rate - request.start_s
-        length = left if seconds is None else min(seconds, left)
-        frames = int(length * fps + 1e-6)
-        if frames < 2:
-            raise DataError(
-                f"The song has {max(left, 0.0):.2f} s of sound from second {request.start_s:g}, "
-                f"and a dance needs at least {2 / fps:g} s: give a longer song or an earlier start."
-            )
-        beat_file = None if request.beat_file is None else Path(request.beat_file)
-        track = track_beats(audio, rate, request.tempo_bpm, beat_file)
-        beats = beat_features(
-            track.beats_s,
-            track.onset_envelope,
-            track.envelope_rate_hz,
-            frames,
-            fps,
-            request.start_s,
-        )
-        music: dict[str, Tensor] = {}
-        if "spectral" in self.music.needs:
-            spectral = spectral_features(audio, rate, frames, fps, request.start_s)
-            music["spectral"] = torch.from_numpy(spectral)[None]
-        if self.encoder is not None:
-            music |= self.encoder(audio, rate, frames, fps, request.start_s)
-        missing = [name for name in self.music.needs if name not in music]
-        if missing:
-            raise CheckpointError(
-                f"This model hears {' and '.join(missing)}, which frozen encoders compute: give "
-                "their weights (generate: --clap-weights, --wav2clip-weights; from Python: "
-                "encoder=MusicEncoders(...))."
-            )
-        first = round(request.start_s * rate)
-        sound = audio[first : first + round(frames / fps * rate)]
-        return Heard(
-            torch.from_numpy(beats)[None],
-            music,
-            track.beats_s,
-            sound,
-            rate,
-            request.start_s,
-            frames,
-        )
+        return heard_song(request, seconds, self.settings.fps, self.music.needs, self.encoder)
+
+    def see(self, request: DanceRequest) -> Tensor:
+        """The first frame of a request's dance, (3, S, S) uint8: what the networks see."""
+        return reference_picture(request, self.settings, self.scene, self.segmenter)
 
     def _dance(
         self,
@@ -250,8 +238,7 @@ class DabFusionPipeline(DiffusionPipeline):
         progress: Callable[[int, int], None] | None,
     ) -> list[Dance]:
         device = self.denoiser.device
-        pictures = [fit_image(_pixels(r.image), settings.size, settings.fit) for r in requests]
-        reference = to_unit(torch.stack(pictures).to(device))
+        reference = to_unit(torch.stack([self.see(r) for r in requests]).to(device))
         names = heard[0].music.keys()
         latent_flow = sample_latent_flow(
             self.denoiser,
@@ -291,6 +278,8 @@ class DabFusionPipeline(DiffusionPipeline):
         self.denoiser.save_pretrained(folder / "denoiser")
         self.music.save_pretrained(folder / "music")
         self.scheduler.save_pretrained(folder / "scheduler")
+        if self.scene is not None:
+            write_scene(folder, self.scene)
         write_index(folder, self.settings, self.notes)
         return folder
 
@@ -298,7 +287,7 @@ class DabFusionPipeline(DiffusionPipeline):
     def from_pretrained(  # type: ignore[override]
         cls,
         folder: str | os.PathLike[str],
-        encoder: Callable[..., dict[str, Tensor]] | None = None,
+        encoder: Encoder | None = None,
     ) -> DabFusionPipeline:
         """Load a saved pipeline: its own folder, or a run folder with it in `export/`.
 
@@ -328,19 +317,5 @@ class DabFusionPipeline(DiffusionPipeline):
             settings,
             notes,
             encoder,
+            read_scene(path),
         )
-
-
-def _samples(request: DanceRequest) -> tuple[NDArray[np.float32], int]:
-    if isinstance(request.music, str | os.PathLike):
-        return read_audio(request.music, SAMPLE_RATE), SAMPLE_RATE
-    if not request.sample_rate:
-        raise DataError("Music given as samples needs its sample_rate in hertz.")
-    audio = np.asarray(request.music, dtype=np.float32)
-    if audio.ndim != 1:
-        raise DataError(f"Music samples must be mono, of shape (S,), not {audio.shape}.")
-    return audio, request.sample_rate
-
-
-def _pixels(image: Picture) -> Tensor:
-    return as_pixels(read_image(image) if isinstance(image, str | os.PathLike) else image)

@@ -9,12 +9,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import torch
+from PIL import Image
+
 from lightning_modules.errors import CheckpointError
 from lightning_modules.model_card import model_card
+from lightning_modules.people import Scene
 
 CLASS_NAME = "DabFusionPipeline"
 FORMAT_VERSION = 1
 INDEX_NAME = "model_index.json"
+SCENE = "scene"
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,35 @@ def read_index(path: Path) -> tuple[Path, PipelineSettings, dict[str, Any]]:
         raise CheckpointError(
             f"{path / INDEX_NAME} lacks settings or has unknown ones ({error}): export it again."
         ) from error
+
+
+def write_scene(folder: Path, scene: Scene) -> None:
+    """Write `scene/background.png` and `scene/scene.json` into a pipeline's folder."""
+    place = {"height": scene.height, "feet": scene.feet, "centre": scene.centre}
+    path = folder / SCENE
+    path.mkdir(parents=True, exist_ok=True)
+    part = path / "background.png.part"
+    Image.fromarray(scene.background.permute(1, 2, 0).contiguous().numpy()).save(part, "PNG")
+    os.replace(part, path / "background.png")
+    _write(path / "scene.json", json.dumps(place, indent=2) + "\n")
+
+
+def read_scene(folder: Path) -> Scene | None:
+    """The scene in a pipeline's folder; None where it has none.
+
+    Raises:
+        CheckpointError: its files are damaged.
+    """
+    path = folder / SCENE
+    if not (path / "scene.json").is_file():
+        return None
+    try:
+        place = json.loads((path / "scene.json").read_text(encoding="utf-8"))
+        with Image.open(path / "background.png") as picture:
+            pixels = torch.from_numpy(np.array(picture.convert("RGB")))
+        return Scene(pixels.permute(2, 0, 1).contiguous(), **place)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}): export the run again.") from error
 
 
 def _holds_autoencoder(path: Path) -> bool:

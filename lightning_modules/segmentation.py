@@ -1,0 +1,123 @@
+"""Finding the person in a picture: a semantic segmentation network of Hugging Face, by path.
+
+Any folder that `transformers` loads as a model for semantic segmentation (SegFormer, UperNet, BEiT,
+MobileViT, ...) with a label "person" will do. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_modules.errors import CheckpointError
+
+_PREPROCESSING = "preprocessor_config.json"
+#: ImageNet's, where the folder says nothing else.
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class PersonSegmenter(nn.Module):
+    """A segmentation network, asked for its class "person".
+
+    Args:
+        network: maps pictures (N, 3, h, w) to an object with `logits` (N, classes, h', w').
+        person: number of the class.
+        size: (height, width) in pixels of what the network sees.
+        mean, std: of its input, per colour in [0, 1].
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        person: int,
+        size: tuple[int, int] = (512, 512),
+        mean: tuple[float, ...] = _MEAN,
+        std: tuple[float, ...] = _STD,
+    ) -> None:
+        super().__init__()
+        self.network, self.person, self.size = network, person, size
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        self.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, picture: Tensor) -> Tensor:
+        """The mask (H, W) in [0, 1] of the largest person in a picture (3, H, W) uint8."""
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        seen = picture[None].to(mean.device, torch.float32) / 255.0
+        seen = F.interpolate(seen, self.size, mode="bilinear", antialias=True)
+        logits = self.network((seen - mean) / std).logits
+        wide = F.interpolate(logits, picture.shape[-2:], mode="bilinear")
+        return largest_piece(wide.softmax(1)[0, self.person].cpu())
+
+
+def largest_piece(mask: Tensor) -> Tensor:
+    """A mask (H, W) without all but the largest of its connected pieces."""
+    inside = (mask > 0.5).numpy().astype(np.uint8)
+    count, pieces, sizes, _ = cv2.connectedComponentsWithStats(inside)
+    if count < 3:  # the background and one piece at most
+        return mask
+    kept = 1 + int(np.argmax(sizes[1:, cv2.CC_STAT_AREA]))
+    others = torch.from_numpy((pieces != kept) & (pieces != 0))
+    return mask.masked_fill(others, 0.0)
+
+
+def load_segmenter(folder: str | Path) -> PersonSegmenter:
+    """A segmentation network from the folder of a Hugging Face model.
+
+    Raises:
+        CheckpointError: transformers is not installed, the folder holds no such model, or one
+            that knows no persons.
+    """
+    folder = Path(folder)
+    if importlib.util.find_spec("transformers") is None:
+        raise CheckpointError(
+            "Finding the person needs the package transformers, which is not installed: "
+            "pip install transformers, or give a mask of your own."
+        )
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{folder} is no folder of a Hugging Face segmentation model (it has no config.json): "
+            "give one such as a downloaded SegFormer (ADE20K), or a mask of your own."
+        )
+    from transformers import AutoModelForSemanticSegmentation
+
+    try:
+        network = AutoModelForSemanticSegmentation.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder} holds no semantic segmentation model ({str(error).splitlines()[0]})."
+        ) from error
+    known: dict[int, str] = dict(network.config.id2label or {})
+    labels = {name.lower(): int(number) for number, name in known.items()}
+    if "person" not in labels:
+        raise CheckpointError(
+            f'{folder} knows no label "person" among its {len(labels)}: give a model trained on '
+            "ADE20K, COCO or the like."
+        )
+    return PersonSegmenter(network, labels["person"], **_preprocessing(folder / _PREPROCESSING))
+
+
+def _preprocessing(path: Path) -> dict[str, Any]:
+    """Size, mean and spread of the network's input, as its folder says."""
+    if not path.is_file():
+        return {}
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+        sides: Any = given.get("size", 512)
+        if not isinstance(sides, dict):
+            sides = {"shortest_edge": sides}
+        edge = sides.get("shortest_edge", 512)
+        size = (int(sides.get("height", edge)), int(sides.get("width", edge)))
+        mean = tuple(map(float, given.get("image_mean", _MEAN)))
+        return {"size": size, "mean": mean, "std": tuple(map(float, given.get("image_std", _STD)))}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged: download the model again.") from error
