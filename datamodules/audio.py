@@ -31,6 +31,7 @@ __all__ = [
     "SPECTRAL_FEATURES",
     "BeatTrack",
     "beat_features",
+    "detect_onsets",
     "onset_envelope",
     "read_beat_file",
     "spectral_features",
@@ -126,6 +127,26 @@ def track_envelope(envelope: NDArray[np.floating], start_bpm: float | None = Non
         return nothing
     beats_s = beats / ENVELOPE_RATE_HZ
     return BeatTrack(beats_s, _tempo(beats_s, estimate), strength, ENVELOPE_RATE_HZ)
+
+
+def detect_onsets(audio: NDArray[np.floating], sample_rate: int = 22050) -> NDArray[np.float64]:
+    """Onsets of a sound as AV-Align (Yariv et al. 2024) takes them: librosa's own, at 22,050 Hz.
+
+    Args:
+        audio: (S,) mono samples.
+        sample_rate: hertz.
+
+    Returns:
+        (N,) ascending seconds; none for silence.
+    """
+    sound = np.ascontiguousarray(audio, dtype=np.float32)
+    if len(sound) < _SHORTEST_S * sample_rate or not np.any(sound):
+        return np.zeros(0)
+    import librosa
+
+    return np.asarray(
+        librosa.onset.onset_detect(y=sound, sr=sample_rate, units="time"), dtype=np.float64
+    )
 
 
 def warm_up() -> None:

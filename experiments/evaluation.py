@@ -1,4 +1,4 @@
-"""Score clips against their music: tensors in memory, or a folder of anyone's videos with sound.
+"""Score clips in memory against their music (`evaluation_folder` reads anyone's videos).
 
     clips = score_clips(frames, fps, music_beats, names, music_ids)
     rows = clip_rows(clips)              # one dictionary a clip, controls included
@@ -9,21 +9,19 @@ Motion is read from the frames, so methods are compared by what can be seen, wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.aist_names import music_in, tempo_of
-from datamodules.errors import DataError
+from metrics.functional.beats import keep_inside
 from metrics.functional.bootstrap import Interval, cluster_bootstrap
-from metrics.functional.matching import beat_f1, beat_f1_corrected
+from metrics.functional.matching import av_align, beat_f1, beat_f1_corrected, local_peaks
 from metrics.functional.motion import MotionSignal
-from metrics.functional.optical_flow import FlowMethod, motion_from_video
+from metrics.functional.motion_video import motion_and_magnitude, motion_from_video
+from metrics.functional.optical_flow import FlowMethod
 from metrics.functional.phase import phase_cosine
 from metrics.functional.presets import preset_alignment, preset_motion_beats
 from metrics.functional.warping import signal_jerk
@@ -32,8 +30,6 @@ from metrics.motion_source import beats_of
 
 #: Number of other pieces of music that each clip is scored with.
 OTHER_PIECES = 16
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-
 Row = dict[str, Any]
 
 
@@ -59,6 +55,7 @@ def score_clips(
     names: Sequence[str],
     music_ids: Sequence[str],
     flow: FlowMethod = "farneback",
+    onsets: Tensor | None = None,
 ) -> list[ScoredClip]:
     """Score clips of equal length that are in memory.
 
@@ -70,10 +67,19 @@ def score_clips(
         names: name of each clip.
         music_ids: piece of music of each clip.
         flow: optical flow method.
+        onsets: (B, N) seconds of the onsets of sound, NaN-padded, if AV-Align is wanted too.
     """
-    return score_motion(
-        motion_from_video(frames, fps, method=flow), fps, music_beats, names, music_ids
-    )
+    if onsets is None:
+        signal = motion_from_video(frames, fps, method=flow)
+        return score_motion(signal, fps, music_beats, names, music_ids)
+    signal, magnitude = motion_and_magnitude(frames, fps, method=flow)
+    clips = score_motion(signal, fps, music_beats, names, music_ids)
+    heard = keep_inside(onsets, torch.tensor([0.0, frames.shape[1] / fps]))
+    found = av_align(heard, local_peaks(magnitude, fps).to(heard), fps)
+    return [
+        replace(clip, scores={**clip.scores, "av_align": float(value)})
+        for clip, value in zip(clips, found, strict=True)
+    ]
 
 
 def score_motion(
@@ -179,163 +185,3 @@ def summarise(rows: Sequence[Row], draws: int = 2000, seed: int = 0) -> dict[str
         name: cluster_bootstrap([row[name] for row in rows], music, draws=draws, seed=seed)
         for name in names
     }
-
-
-@dataclass(frozen=True)
-class FolderOptions:
-    """How a folder is scored; all of it is part of the protocol."""
-
-    size: int = 128
-    """Longer side in pixels to which frames are scaled; smaller videos stay as they are."""
-    fps: float | None = None
-    """Frames a second at which videos are read; None for their own rate."""
-    seconds: float | None = None
-    """Only so much of each video is scored; None for all."""
-    flow: FlowMethod = "farneback"
-    """Optical flow method."""
-    beats: Path | None = None
-    """Folder of beat files (NAME.txt, seconds) that win over tracking."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A video that could not be scored, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class FolderScores:
-    """What came of a folder."""
-
-    clips: list[ScoredClip]
-    failures: list[Failure]
-    kinds: dict[str, list[str]]
-    """Frame rates, sizes and lengths that occurred, as text."""
-    beat_sources: dict[str, int]
-    """How many videos had their beats tracked, and how many came with a file."""
-
-
-def videos_in(folder: Path) -> dict[str, Path]:
-    """Videos of a folder by name: their path below it, without suffix, in order.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        NotADirectoryError: it is a file.
-        DataError: it holds no video, or is a run, whose samples show truth and result side by side.
-    """
-    if not folder.exists():
-        raise FileNotFoundError(2, "No such file or directory", str(folder))
-    if not folder.is_dir():
-        raise NotADirectoryError(20, "Not a directory", str(folder))
-    if (folder / "config.yaml").is_file() and (folder / "samples").is_dir():
-        raise DataError(
-            f"{folder} is a run, whose samples show truth and result side by side; score its "
-            "model on held-out clips with `dabfusion study heldout`, or give a folder of videos."
-        )
-    found = {
-        path.relative_to(folder).with_suffix("").as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
-    }
-    if not found:
-        raise DataError(
-            f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)}); give a folder of videos with "
-            "sound."
-        )
-    return found
-
-
-def music_of(name: str) -> str | None:
-    """The AIST piece that a video's name holds, anywhere in it, or None."""
-    stem = name.rsplit("/", 1)[-1]
-    words = "".join(letter if letter.isalnum() else " " for letter in stem).split()
-    found = (music_in(word) for word in [stem, *words])
-    return next((music for music in found if music), None)
-
-
-def score_folder(
-    folder: Path,
-    options: FolderOptions | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> FolderScores:
-    """Score every video of a folder; what cannot be scored is listed and never stops it.
-
-    Args:
-        folder: any folder of videos with sound, by any method; or a run folder.
-        options: how to read and score.
-        progress: called with the number done and the number of all.
-    """
-    options = options or FolderOptions()
-    videos = videos_in(folder)
-    clips: list[ScoredClip] = []
-    failures: list[Failure] = []
-    kinds: dict[str, set[str]] = {"fps": set(), "size": set(), "frames": set()}
-    sources = {"tracked": 0, "file": 0}
-    for done, (name, path) in enumerate(videos.items(), start=1):
-        try:
-            clip, kind, source = _score_video(name, path, options)
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            # Decoders fail in many ways on damaged files; one file must not cost the others.
-            failures.append(Failure(name, " ".join(str(error).split()) or type(error).__name__))
-        else:
-            clips.append(clip)
-            sources[source] += 1
-            for key, value in kind.items():
-                kinds[key].add(value)
-        if progress is not None:
-            progress(done, len(videos))
-    ordered = {key: sorted(values) for key, values in kinds.items()}
-    return FolderScores(clips, failures, ordered, sources)
-
-
-def _score_video(
-    name: str, path: Path, options: FolderOptions
-) -> tuple[ScoredClip, Mapping[str, str], str]:
-    from datamodules.audio import track_beats
-    from datamodules.beats import read_beat_file
-    from datamodules.video import read_audio
-
-    music = music_of(name)
-    beat_file = _beat_file(options.beats, name)
-    if beat_file is not None:
-        beats_s, source = read_beat_file(beat_file), "file"
-    else:
-        sound = read_audio(path, 44100)
-        prior = tempo_of(music) if music else None
-        beats_s, source = track_beats(sound, 44100, start_bpm=prior).beats_s, "tracked"
-    frames, fps = read_scaled(path, options)
-    beats = torch.from_numpy(np.asarray(beats_s, dtype=np.float64))[None]
-    clip = score_clips(frames[None], fps, beats, [name], [music or name], options.flow)[0]
-    kind = {
-        "fps": f"{fps:.3f}".rstrip("0").rstrip("."),
-        "size": f"{frames.shape[-1]}x{frames.shape[-2]}",
-        "frames": str(len(frames)),
-    }
-    return clip, kind, source
-
-
-def read_scaled(path: Path, options: FolderOptions) -> tuple[Tensor, float]:
-    """Frames (T, 3, H, W) uint8 on an even grid of time, scaled, and their rate.
-
-    Raises:
-        DataError: the file is no video, or is damaged.
-    """
-    from datamodules.video import probe, stream_frames
-
-    info = probe(path)
-    fps = options.fps or info.fps
-    seconds = min(info.duration_s, options.seconds or info.duration_s)
-    times = np.arange(max(1, round(seconds * fps))) / fps
-    shrink = min(1.0, options.size / max(info.height, info.width))
-    size = (max(1, round(info.height * shrink)), max(1, round(info.width * shrink)))
-    frames: Iterator[Tensor] = stream_frames(path, times_s=times, size=size)
-    return torch.stack(list(frames)), fps
-
-
-def _beat_file(folder: Path | None, name: str) -> Path | None:
-    if folder is None:
-        return None
-    candidates = [folder / f"{name}.txt", folder / f"{name.rsplit('/', 1)[-1]}.txt"]
-    return next((path for path in candidates if path.is_file()), None)

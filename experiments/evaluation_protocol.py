@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import SettingsError
-from experiments.evaluation import FolderOptions, FolderScores, Row
+from experiments.evaluation import Row
+from experiments.evaluation_folder import FolderOptions, FolderScores
 from experiments.results import replacing, write_text
 from metrics import VERSION
 from metrics.functional.bootstrap import Interval
@@ -33,6 +34,8 @@ HEADLINES = (
     "other_difference",
     "f1_corrected",
     "phase_cosine",
+    "av_align",
+    "warp_error",
 )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from experiments.errors import SettingsError
-from experiments.evaluation import FolderOptions, read_scaled, videos_in
+from experiments.evaluation_folder import FolderOptions, read_scaled, videos_in
 from experiments.evaluation_protocol import digest_of
 from metrics.extractors import FeatureExtractor, TorchScriptExtractor
 from metrics.fixed_features import FixedVideoFeatures

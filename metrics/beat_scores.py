@@ -19,7 +19,8 @@ from metrics.functional.matching import (
     local_peaks,
 )
 from metrics.functional.motion import MotionSignal
-from metrics.functional.optical_flow import FlowMethod, flow_magnitude
+from metrics.functional.motion_video import flow_magnitude
+from metrics.functional.optical_flow import FlowMethod
 from metrics.functional.phase import phase_cosine
 from metrics.functional.presets import (
     PresetName,

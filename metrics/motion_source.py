@@ -17,7 +17,8 @@ from metrics.functional.motion import (
     motion_from_latent_flow,
     motion_from_lengths,
 )
-from metrics.functional.optical_flow import FlowMethod, motion_from_video
+from metrics.functional.motion_video import motion_from_video
+from metrics.functional.optical_flow import FlowMethod
 
 
 def motion_signal(

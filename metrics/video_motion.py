@@ -11,8 +11,13 @@ from torchmetrics import Metric
 from metrics.accumulate import ClipMean
 from metrics.functional.distances import mean_pairwise_distance, nearest_distances
 from metrics.functional.motion import MotionSignal
-from metrics.functional.optical_flow import FlowMethod, optical_flow
-from metrics.functional.warping import inside_frame, signal_jerk, visible_before, warp_errors
+from metrics.functional.optical_flow import FlowMethod
+from metrics.functional.warping import (
+    inside_frame,
+    signal_jerk,
+    warp_errors,
+    warp_errors_of_video,
+)
 from metrics.motion_source import motion_signal
 from metrics.video_distance import store, stored
 
@@ -42,15 +47,13 @@ class WarpError(ClipMean):
                 k, if it is known; all pixels it takes from inside the frame count.
         """
         if flow is None:
-            backward = optical_flow(video.flip(1), self.flow).flip(1)
-            forward = optical_flow(video, self.flow)
-            seen = visible_before(backward.flatten(0, 1), forward.flatten(0, 1))
+            errors = warp_errors_of_video(video, self.flow)
         else:
             backward = flow.to(video.device)
-            seen = inside_frame(backward.flatten(0, 1))
-        frames = video if video.is_floating_point() else video.to(torch.float32) / 255
-        visible = seen.unflatten(0, backward.shape[:2])
-        self.add({"warp_error": warp_errors(frames, backward.to(frames), visible)})
+            seen = inside_frame(backward.flatten(0, 1)).unflatten(0, backward.shape[:2])
+            frames = video if video.is_floating_point() else video.to(torch.float32) / 255
+            errors = warp_errors(frames, backward.to(frames), seen)
+        self.add({"warp_error": errors})
 
     def compute(self) -> Tensor:
         """Mean over all clips so far."""

@@ -33,7 +33,7 @@ def run(options: list[str]) -> dict[str, Any]:
 
     from datamodules.synthetic import DanceSpec, render_clip
     from metrics import MotionMusicAlignment2D
-    from metrics.functional.optical_flow import motion_from_video
+    from metrics.functional.motion_video import motion_from_video
 
     # Clips are spread over threads here; torch's own would fight them for the same cores.
     torch.set_num_threads(1)

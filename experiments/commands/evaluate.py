@@ -88,7 +88,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from experiments.errors import SettingsError
-    from experiments.evaluation import FolderOptions, clip_rows, score_folder, summarise
+    from experiments.evaluation import clip_rows, summarise
+    from experiments.evaluation_folder import FolderOptions, score_folder
     from experiments.evaluation_protocol import build_protocol, interval_text, write_evaluation
     from metrics.functional.optical_flow import FlowMethod
 

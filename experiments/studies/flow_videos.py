@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datamodules.batch import to_unit
 from datamodules.video import fit_image, read_frames
-from experiments.evaluation import videos_in
+from experiments.evaluation_folder import videos_in
 from experiments.studies.flow_measure import flow_errors, picture_scores, pixel_flow
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from metrics.functional.optical_flow import flow_between, to_grey

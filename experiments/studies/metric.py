@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the study and write its report."""
     from experiments.errors import SettingsError
     from experiments.results import write_text
+    from experiments.studies.metric_departures import measure_departures
     from experiments.studies.metric_plots import draw_power, draw_sweeps
     from experiments.studies.metric_report import conclude, write_report
     from experiments.studies.metric_sweeps import Sweeps, clips_needed
@@ -43,12 +44,14 @@ def run(args: argparse.Namespace) -> int:
     folders = _score_folders(args.folder)
     study = Sweeps(args.clips, args.seed, lambda text: print(text, file=sys.stderr, flush=True))
     sweeps = study.run()
+    departures = measure_departures(args.clips, args.seed)
     needed = clips_needed(study.base, (0.1, 0.2, 0.3, 0.5, 0.8), args.seed)
     conclusions = conclude(sweeps, needed, folders)
     settings = {"clips": args.clips, "seed": args.seed, "metric_version": VERSION}
     draw_sweeps(sweeps, args.out / "sweeps.png")
     draw_power(needed, args.out / "power.png")
-    write_text(args.out / "report.md", write_report(sweeps, needed, folders, conclusions, settings))
+    report = write_report(sweeps, needed, folders, conclusions, settings, departures)
+    write_text(args.out / "report.md", report)
     results: dict[str, Any] = {
         "settings": settings,
         "sweeps": {
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
             for sweep in sweeps
         },
         "clips_needed": needed,
+        "departures": vars(departures),
         "folders": {
             title: {key: vars(interval) for key, interval in means.items()}
             for title, means in folders.items()
@@ -73,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _score_folders(given: list[str]) -> dict[str, Any]:
     from experiments.errors import SettingsError
-    from experiments.evaluation import clip_rows, score_folder, summarise
+    from experiments.evaluation import clip_rows, summarise
+    from experiments.evaluation_folder import score_folder
 
     found: dict[str, Any] = {}
     for word in given:

@@ -29,6 +29,8 @@ MEMBERS: dict[str, tuple[str, bool]] = {
     "av_align": ("AV-Align", False),
 }
 
+GENRES = ("BR", "PO", "LO", "MH", "LH", "HO", "WA", "KR", "JS", "JB")
+
 Change = Callable[[Tensor], Tensor]
 Scores = dict[str, NDArray[np.float64]]
 
@@ -68,10 +70,9 @@ def dance_specs(
         seed: seed of the first; the others count on.
         change: what is different in this condition.
     """
-    genres = ("BR", "PO", "LO", "MH", "LH", "HO", "WA", "KR", "JS", "JB")
     specs = []
     for place in range(clips):
-        genre = genres[place % 10]
+        genre = GENRES[place % 10]
         name = f"g{genre}_sBM_c01_d{1 + place % 89:02d}_m{genre}{place % 6}_ch{1 + place % 10:02d}"
         spec = DanceSpec(name=name, seed=seed + place, size=128)
         specs.append(spec if change is None else change(spec))
@@ -96,14 +97,7 @@ def perform(spec: DanceSpec, change: Change | None = None, track: bool = False) 
         prior = tempo_of(spec.parsed.music or "") if spec.parsed.music else None
         found = track_beats(clip.audio, clip.sample_rate, start_bpm=prior)
         tracked = torch.from_numpy(found.beats_s)[None]
-    if spec.camera_shake_px or spec.camera_motion:
-        signal, magnitude = F.motion_from_video(frames, spec.fps), F.flow_magnitude(frames)
-    else:
-        # With a camera at rest both look at the same flow, which is what costs.
-        flow = F.optical_flow(frames)
-        signal = F.motion_from_flow(flow, spec.fps)
-        lengths = flow.norm(dim=2).mean((2, 3))
-        magnitude = torch.cat([lengths[:, :1], lengths], -1)
+    signal, magnitude = F.motion_and_magnitude(frames, spec.fps)
     return Performance(
         name=spec.name,
         music_id=spec.parsed.music or spec.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.studies.metric_departures import Departures, departures_text
 from experiments.studies.metric_members import MEMBERS
 from experiments.studies.metric_sweeps import Sweep
 from metrics.functional.bootstrap import Interval
@@ -18,6 +19,7 @@ FOLDER_SCORES = {
     "phase_cosine": "phase cosine",
     "raw": "raw BAS",
     "chance": "its chance level",
+    "av_align": "AV-Align",
     "bas_mint": "mint, on flow",
     "bas_bailando": "bailando, on flow",
 }
@@ -29,6 +31,7 @@ def write_report(
     folders: Mapping[str, Mapping[str, Interval]],
     conclusions: Sequence[str],
     settings: Mapping[str, Any],
+    departures: Departures,
 ) -> str:
     """The whole report.
 
@@ -38,6 +41,7 @@ def write_report(
         folders: means with intervals of every folder that was given, by its title.
         conclusions: sentences from `conclude`.
         settings: what the study was run with.
+        departures: what reading frames otherwise than defined changes.
     """
     parts = [
         "# Is the alignment score valid?",
@@ -59,6 +63,14 @@ def write_report(
         "the music of the same clips).",
         "![clips needed](power.png)",
         power_table(needed),
+    ]
+    parts += [
+        "## Where frames are read otherwise than defined",
+        "The definition takes the flow's spatial median for the camera's motion, and its gate "
+        "looks at every pixel. Frames are steadied before that, and the gate leaves five pixels at "
+        "the edge out; `motion_from_video(..., steady_camera=False, edge=0)` is the definition "
+        "alone, and so is `motion_from_flow` on any flow.",
+        departures_text(departures),
     ]
     if folders:
         parts += [
@@ -139,7 +151,13 @@ def conclude(
         f"{at('wrong', other, 'raw'):.3f}: that is what nothing looks like."
     ]
     found += [
-        f"**Frame rate.** From 10 to 60 frames a second it lies at {span('fps')}; "
+        "**Frame rate.** "
+        + ", ".join(
+            f"{by_key['fps'].interval('corrected', rate)} at {rate}"
+            for rate in ("10", "20", "30", "60")
+        )
+        + f" frames a second; half a beat off {span('fps_off')}. Over all rates the published "
+        f"variants spread more: "
         f"mint at {span('fps', 'mint')}, Bailando's at {span('fps', 'bailando')}, MACE-Dance's at "
         f"{span('fps', 'mace')}, AV-Align at {span('fps', 'av_align')}.",
         f"**Camera.** With 1 px of shake it is {at('shake', '1'):.3f} against "

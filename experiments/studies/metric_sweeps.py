@@ -30,6 +30,7 @@ from experiments.studies.metric_members import (
     with_random_beats,
 )
 from metrics import functional as F
+from metrics.functional.bootstrap import Interval, cluster_bootstrap
 
 Report = Callable[[str], None]
 
@@ -55,6 +56,10 @@ class Sweep:
     def means(self, member: str) -> list[float]:
         """Mean over clips at every place."""
         return [float(scores[member].mean()) for scores in self.scores]
+
+    def interval(self, member: str, place: str) -> Interval:
+        """Mean over the clips of one place with its 95% interval; every clip has its own seed."""
+        return cluster_bootstrap(self.scores[self.places.index(place)][member])
 
     def members(self) -> list[str]:
         """Members that were scored here: simulated lists have no key points or flow."""
@@ -100,6 +105,8 @@ class Sweeps:
             self.rendered("limbs", "limbs that dance on the beat (the rest half a beat off)",
                           "share", "limbs_on_beat", (0, 0.25, 0.5, 0.75, 1)),
             self.rendered("fps", "frame rate", "frames/s", "fps", (10, 15, 20, 25, 30, 60)),
+            self.rendered("fps_off", "frame rate, half a beat off", "frames/s", "fps",
+                          (10, 20, 30, 60), beat_offset=0.5),
             self.rendered("size", "resolution", "px", "size", (32, 64, 128, 256)),
             self.rendered("shake", "camera shake", "px", "camera_shake_px", (0, 0.5, 1, 2)),
             self.rendered("pan", "slow pan and zoom", "share of the width", "camera_motion",

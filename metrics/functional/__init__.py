@@ -37,10 +37,21 @@ from metrics.functional.motion import (
     motion_from_latent_flow,
     motion_profile,
 )
-from metrics.functional.optical_flow import flow_magnitude, motion_from_video, optical_flow
+from metrics.functional.motion_video import (
+    flow_magnitude,
+    motion_and_magnitude,
+    motion_from_video,
+)
+from metrics.functional.optical_flow import optical_flow
 from metrics.functional.phase import phase_cosine, shift_beats
 from metrics.functional.presets import PRESETS, preset_alignment, preset_motion_beats
-from metrics.functional.warping import signal_jerk, visible_before, warp, warp_errors
+from metrics.functional.warping import (
+    signal_jerk,
+    visible_before,
+    warp,
+    warp_errors,
+    warp_errors_of_video,
+)
 
 __all__ = [
     "PRESETS",
@@ -67,6 +78,7 @@ __all__ = [
     "kernel_distance",
     "local_peaks",
     "mean_pairwise_distance",
+    "motion_and_magnitude",
     "motion_beats",
     "motion_from_flow",
     "motion_from_keypoints",
@@ -85,4 +97,5 @@ __all__ = [
     "visible_before",
     "warp",
     "warp_errors",
+    "warp_errors_of_video",
 ]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,17 +97,23 @@ def smooth(signal: Tensor, sigma: float) -> Tensor:
     if sigma <= 0 or signal.shape[-1] == 0:
         return signal
     radius = int(4 * sigma + 0.5)
-    taps = torch.arange(-radius, radius + 1, device=signal.device)
-    weights = torch.exp(-0.5 * (taps.to(signal.dtype) / sigma) ** 2)
+    weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2)
     weights = weights / weights.sum()
     padding = signal.isnan()
-    length = (~padding).sum(-1).clamp(min=1)[:, None, None]
-    place = torch.arange(signal.shape[-1], device=signal.device)[None, :, None] + taps
-    place = place % (2 * length)
-    place = torch.where(place >= length, 2 * length - 1 - place, place)
+    length = (~padding).sum(-1, keepdim=True).clamp(min=1)
+    step = torch.arange(signal.shape[-1], device=signal.device)
     filled = torch.where(padding, 0.0, signal)
-    around = filled[:, None].expand(-1, place.shape[1], -1).gather(-1, place)
-    return torch.where(padding, torch.nan, (around * weights).sum(-1))
+
+    def moved(away: int) -> Tensor:
+        place = (step + away) % (2 * length)
+        return filled.gather(-1, torch.where(place >= length, 2 * length - 1 - place, place))
+
+    # Both sides are added before they are weighed, far ones first, as scipy does: a signal that is
+    # the same on both sides stays so to the last digit, and has no strict minimum by rounding.
+    total = filled * weights[radius]
+    for away in range(radius, 0, -1):
+        total = total + (moved(-away) + moved(away)) * weights[radius + away]
+    return torch.where(padding, torch.nan, total)
 
 
 def strict_minima(signal: Tensor, order: int = 1) -> Tensor:

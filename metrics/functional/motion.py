@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from metrics.functional.beats import GATE_PX_S
+from metrics.functional.median import median
 
 #: Frame size, in pixels along the longer side, in which the gate's thresholds are stated.
 GATE_SIZE = 128
@@ -22,9 +22,6 @@ GATE_SIZE = 128
 #: and this share of the clip's largest speed.
 REGION_PX_S = 2.5
 REGION_SHARE = 0.1
-#: Rows and columns at the frame's edge that the gate leaves out: optical flow has no neighbours
-#: there, and a dozen wild pixels would carry a still video over it. Below 32 pixels it stays.
-EDGE = 5
 
 
 @dataclass(frozen=True)
@@ -73,8 +70,7 @@ class MotionSignal:
 def camera_motion(displacement: Tensor) -> Tensor:
     """The camera's part in the displacements of a step: their spatial median.
 
-    Right as long as the background fills more than half of the frame. The lower of two middle
-    values is taken, and of fields larger than 64 x 64 every second row and column: flow is smooth.
+    Right as long as the background fills more than half of the frame.
 
     Args:
         displacement: (..., 2, H, W).
@@ -82,8 +78,7 @@ def camera_motion(displacement: Tensor) -> Tensor:
     Returns:
         (..., 2).
     """
-    sparse = 2 if min(displacement.shape[-2:]) > 64 else 1
-    return _lower_median(displacement[..., ::sparse, ::sparse].flatten(-2))
+    return median(displacement.flatten(-2))
 
 
 def displacement_lengths(displacement: Tensor, remove_camera: bool = True) -> Tensor:
@@ -100,14 +95,6 @@ def displacement_lengths(displacement: Tensor, remove_camera: bool = True) -> Te
         displacement = displacement - camera_motion(displacement)[..., None, None]
     across, down = displacement.unbind(-3)
     return torch.hypot(across, down)
-
-
-def _lower_median(values: Tensor) -> Tensor:
-    """`values.median(-1)`, three times faster on the CPU, where numpy sorts with vector code."""
-    if values.device.type != "cpu" or values.requires_grad:
-        return values.median(-1).values
-    middle = (values.shape[-1] - 1) // 2
-    return torch.from_numpy(np.sort(values.numpy(), -1)[..., middle].copy())
 
 
 def motion_from_lengths(
@@ -174,19 +161,8 @@ def motion_from_flow(
         remove_camera: subtract each step's spatial median.
     """
     size = max(flow.shape[-2:]) if size is None else size
-    return motion_from_fields(displacement_lengths(flow, remove_camera), fps, size, frames)
-
-
-def motion_from_fields(
-    lengths: Tensor, fps: float, size: int, frames: Tensor | None = None
-) -> MotionSignal:
-    """`motion_from_lengths` of dense fields (B, S, H, W), whose edge does not open the gate."""
-    signal = motion_from_lengths(lengths.flatten(-2), fps, size, frames)
-    if min(lengths.shape[-2:]) < 32:
-        return signal
-    inner = lengths[..., EDGE:-EDGE, EDGE:-EDGE].flatten(-2)
-    activity = motion_from_lengths(inner, fps, size, frames).activity
-    return MotionSignal(signal.speed, activity, size)
+    lengths = displacement_lengths(flow, remove_camera).flatten(-2)
+    return motion_from_lengths(lengths, fps, size, frames)
 
 
 def motion_from_latent_flow(
@@ -242,7 +218,8 @@ def motion_from_keypoints(
 
     Args:
         keypoints: (B, T, J, 2) or (B, T, J, 3): x and y in pixels, and a visibility in [0, 1].
-            From [-1, 1] (pixel centres) to pixels: (x + 1) / 2 * (size - 1).
+            A joint that is NaN is not seen. From [-1, 1] (pixel centres) to pixels:
+            (x + 1) / 2 * (size - 1).
         fps: frames a second.
         size: longer side of the frames in pixels.
         frames: (B,) valid frames of each clip; None means all T.
@@ -257,10 +234,10 @@ def motion_from_keypoints(
             "(B, T, J, 3) with x, y in pixels and a visibility."
         )
     lengths = torch.linalg.vector_norm(keypoints[:, 1:, :, :2] - keypoints[:, :-1, :, :2], dim=-1)
-    seen = None
+    seen = ~lengths.isnan()
     if keypoints.shape[-1] == 3:
         visible = keypoints[..., 2] >= least_visibility
-        seen = visible[:, 1:] & visible[:, :-1] & ~lengths.isnan()
+        seen = seen & visible[:, 1:] & visible[:, :-1]
     return motion_from_lengths(lengths, fps, size, frames, seen)
 
 

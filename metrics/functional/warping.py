@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metrics.functional.optical_flow import FlowMethod, optical_flow
+
 
 def warp(images: Tensor, flow: Tensor) -> Tensor:
     """Look up each pixel of `images` at its place plus the flow, bilinearly.
@@ -75,6 +77,23 @@ def warp_errors(frames: Tensor, backward: Tensor, visible: Tensor) -> Tensor:
     apart = (frames[:, 1:].flatten(0, 1) - moved).square().mean(1).unflatten(0, (clips, steps))
     seen = visible.to(apart)
     return (apart * seen).sum((1, 2, 3)) / seen.sum((1, 2, 3)).clamp(min=1)
+
+
+def warp_errors_of_video(video: Tensor, method: FlowMethod = "farneback") -> Tensor:
+    """`warp_errors` with the optical flow of the video itself.
+
+    Args:
+        video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
+        method: "farneback" or "dis".
+
+    Returns:
+        (B,): in [0, 1]; 0 for videos of one frame.
+    """
+    backward = optical_flow(video.flip(1), method).flip(1)
+    forward = optical_flow(video, method)
+    seen = visible_before(backward.flatten(0, 1), forward.flatten(0, 1))
+    frames = video if video.is_floating_point() else video.to(torch.float32) / 255
+    return warp_errors(frames, backward.to(frames), seen.unflatten(0, backward.shape[:2]))
 
 
 def signal_jerk(speed: Tensor, fps: float) -> Tensor:

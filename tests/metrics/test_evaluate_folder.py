@@ -15,7 +15,8 @@ from datamodules.synthetic import DanceSpec, render_clip
 from datamodules.video import write_video
 from experiments.cli import main
 from experiments.errors import SettingsError
-from experiments.evaluation import clip_rows, music_of, score_clips, summarise, videos_in
+from experiments.evaluation import clip_rows, score_clips, summarise
+from experiments.evaluation_folder import music_of, videos_in
 from experiments.evaluation_protocol import read_evaluation, score_table
 
 NAMES = ("gBR_sBM_c01_d01_mBR0_ch01", "gPO_sBM_c01_d02_mPO1_ch02", "gHO_sBM_c01_d06_mHO5_ch06")

@@ -74,13 +74,14 @@ def test_the_camera_is_the_median() -> None:
 
 def test_video_signal_equals_the_signal_of_its_flow() -> None:
     video, _ = dancing_square(10, 2.0)
-    signal = F.motion_from_video(video, 10, workers=1)
+    signal = F.motion_from_video(video, 10, edge=0, workers=1)
     expected = F.motion_from_flow(F.optical_flow(video), 10)
     torch.testing.assert_close(signal.speed, expected.speed, atol=1e-3, rtol=1e-3)
     assert signal.activity > 2
     torch.testing.assert_close(signal.activity, expected.activity, atol=1e-2, rtol=1e-3)
     two = F.motion_from_video(torch.cat([video, video.flip(1)]), 10, workers=2)
     torch.testing.assert_close(two.speed[:1], signal.speed)
+    assert two.activity[0] != signal.activity  # whose edge does not count
 
 
 def test_video_beats_are_where_the_square_turns() -> None:

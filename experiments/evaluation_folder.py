@@ -1,0 +1,201 @@
+"""Score a folder of anyone's videos with sound; a bad file never stops the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datamodules.aist_names import music_in, tempo_of
+from datamodules.errors import DataError
+from experiments.evaluation import ScoredClip, score_clips
+from metrics.functional.optical_flow import FlowMethod
+from metrics.functional.warping import warp_errors_of_video
+
+#: Sampling rate at which AV-Align listens for onsets.
+ONSET_RATE = 22050
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """How a folder is scored; all of it is part of the protocol."""
+
+    size: int = 128
+    """Longer side in pixels to which frames are scaled; smaller videos stay as they are."""
+    fps: float | None = None
+    """Frames a second at which videos are read; None for their own rate."""
+    seconds: float | None = None
+    """Only so much of each video is scored; None for all."""
+    flow: FlowMethod = "farneback"
+    """Optical flow method."""
+    beats: Path | None = None
+    """Folder of beat files (NAME.txt, seconds) that win over tracking."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video that could not be scored, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FolderScores:
+    """What came of a folder."""
+
+    clips: list[ScoredClip]
+    failures: list[Failure]
+    kinds: dict[str, list[str]]
+    """Frame rates, sizes and lengths that occurred, as text."""
+    beat_sources: dict[str, int]
+    """How many videos had their beats tracked, and how many came with a file."""
+
+
+def videos_in(folder: Path) -> dict[str, Path]:
+    """Videos of a folder by name: their path below it, without suffix, in order.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        NotADirectoryError: it is a file.
+        DataError: it holds no video, or is a run, whose samples show truth and result side by side.
+    """
+    if not folder.exists():
+        raise FileNotFoundError(2, "No such file or directory", str(folder))
+    if not folder.is_dir():
+        raise NotADirectoryError(20, "Not a directory", str(folder))
+    if (folder / "config.yaml").is_file() and (folder / "samples").is_dir():
+        raise DataError(
+            f"{folder} is a run, whose samples show truth and result side by side; score its "
+            "model on held-out clips with `dabfusion study heldout`, or give a folder of videos."
+        )
+    found = {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+    }
+    if not found:
+        raise DataError(
+            f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)}); give a folder of videos with "
+            "sound."
+        )
+    return found
+
+
+def music_of(name: str) -> str | None:
+    """The AIST piece that a video's name holds, anywhere in it, or None."""
+    stem = name.rsplit("/", 1)[-1]
+    words = "".join(letter if letter.isalnum() else " " for letter in stem).split()
+    found = (music_in(word) for word in [stem, *words])
+    return next((music for music in found if music), None)
+
+
+def score_folder(
+    folder: Path,
+    options: FolderOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> FolderScores:
+    """Score every video of a folder; what cannot be scored is listed and never stops it.
+
+    Args:
+        folder: any folder of videos with sound, by any method; or a run folder.
+        options: how to read and score.
+        progress: called with the number done and the number of all.
+    """
+    options = options or FolderOptions()
+    videos = videos_in(folder)
+    clips: list[ScoredClip] = []
+    failures: list[Failure] = []
+    kinds: dict[str, set[str]] = {"fps": set(), "size": set(), "frames": set()}
+    sources = {"tracked": 0, "file": 0}
+    for done, (name, path) in enumerate(videos.items(), start=1):
+        try:
+            clip, kind, source = _score_video(name, path, options)
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            # Decoders fail in many ways on damaged files; one file must not cost the others.
+            failures.append(Failure(name, " ".join(str(error).split()) or type(error).__name__))
+        else:
+            clips.append(clip)
+            sources[source] += 1
+            for key, value in kind.items():
+                kinds[key].add(value)
+        if progress is not None:
+            progress(done, len(videos))
+    ordered = {key: sorted(values) for key, values in kinds.items()}
+    return FolderScores(clips, failures, ordered, sources)
+
+
+def _score_video(
+    name: str, path: Path, options: FolderOptions
+) -> tuple[ScoredClip, Mapping[str, str], str]:
+    music = music_of(name)
+    beats_s, onsets_s, source = _listen(name, path, music, options)
+    frames, fps = read_scaled(path, options)
+    clip = score_clips(
+        frames[None], fps, _row(beats_s), [name], [music or name], options.flow, _row(onsets_s)
+    )[0]
+    # Without sound nothing is known of onsets, which is not the same as hearing none.
+    known = {} if onsets_s is not None else {"av_align": float("nan")}
+    warped = float(warp_errors_of_video(frames[None], options.flow))
+    clip = replace(clip, scores={**clip.scores, **known, "warp_error": warped})
+    kind = {
+        "fps": f"{fps:.3f}".rstrip("0").rstrip("."),
+        "size": f"{frames.shape[-1]}x{frames.shape[-2]}",
+        "frames": str(len(frames)),
+    }
+    return clip, kind, source
+
+
+def _listen(
+    name: str, path: Path, music: str | None, options: FolderOptions
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, str]:
+    """Beats and onsets in seconds (no onsets of a silent film), and where the beats come from."""
+    from datamodules.audio import detect_onsets, track_beats
+    from datamodules.beats import read_beat_file
+    from datamodules.video import probe, read_audio
+
+    beat_file = _beat_file(options.beats, name)
+    # A silent film without a beat file is refused by `read_audio`, which says so.
+    if beat_file is not None and not probe(path).has_audio:
+        return read_beat_file(beat_file), None, "file"
+    onsets = detect_onsets(read_audio(path, ONSET_RATE), ONSET_RATE)
+    if beat_file is not None:
+        return read_beat_file(beat_file), onsets, "file"
+    prior = tempo_of(music) if music else None
+    return track_beats(read_audio(path, 44100), 44100, start_bpm=prior).beats_s, onsets, "tracked"
+
+
+def _row(times_s: NDArray[np.float64] | None) -> Tensor:
+    """(1, N) of N seconds."""
+    return torch.from_numpy(np.asarray([] if times_s is None else times_s, dtype=np.float64))[None]
+
+
+def read_scaled(path: Path, options: FolderOptions) -> tuple[Tensor, float]:
+    """Frames (T, 3, H, W) uint8 on an even grid of time, scaled, and their rate.
+
+    Raises:
+        DataError: the file is no video, or is damaged.
+    """
+    from datamodules.video import probe, stream_frames
+
+    info = probe(path)
+    fps = options.fps or info.fps
+    seconds = min(info.duration_s, options.seconds or info.duration_s)
+    times = np.arange(max(1, round(seconds * fps))) / fps
+    shrink = min(1.0, options.size / max(info.height, info.width))
+    size = (max(1, round(info.height * shrink)), max(1, round(info.width * shrink)))
+    frames: Iterator[Tensor] = stream_frames(path, times_s=times, size=size)
+    return torch.stack(list(frames)), fps
+
+
+def _beat_file(folder: Path | None, name: str) -> Path | None:
+    if folder is None:
+        return None
+    candidates = [folder / f"{name}.txt", folder / f"{name.rsplit('/', 1)[-1]}.txt"]
+    return next((path for path in candidates if path.is_file()), None)
