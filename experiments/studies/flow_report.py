@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.studies.flow_runs import TrainedRun, table_of_losses, table_of_runs
 from metrics.functional.bootstrap import Interval, cluster_bootstrap
 
 Row = Mapping[str, Any]
@@ -36,13 +38,19 @@ REAL = (
     ("l1_farneback", None, "foreground L1 of the reference warped by Farneback", ""),
 )
 SPEEDS = ("slow", "middle", "fast")
+CONTRASTS = ("strong contrast", "middle contrast", "faint")
 
 
 def summaries(rows: Sequence[Row]) -> dict[str, Interval]:
-    """Mean and 95% interval, clustered by music, of every number of the rows."""
+    """Mean and 95% interval of every number of the rows.
+
+    Clustered by music, or by clip where all dance to the same piece.
+    """
     if not rows:
         return {}
     clusters = [str(row["music"]) for row in rows]
+    if len(set(clusters)) == 1:
+        clusters = [f"{row['clip']} {i}" for i, row in enumerate(rows)]
     names = [name for name, value in rows[0].items() if isinstance(value, float)]
     return {name: cluster_bootstrap([row[name] for row in rows], clusters) for name in names}
 
@@ -54,6 +62,13 @@ def by_speed(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return {name: [order[i] for i in third] for name, third in zip(SPEEDS, thirds, strict=True)}
 
 
+def by_contrast(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows in thirds of how well copying scores: a faint figure is already nearly its wall."""
+    order = sorted(rows, key=lambda row: row["psnr_copy"])
+    thirds = np.array_split(np.arange(len(order)), len(CONTRASTS))
+    return {name: [order[i] for i in t] for name, t in zip(CONTRASTS, thirds, strict=True)}
+
+
 def by_genre(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The rows by genre."""
     found: dict[str, list[Row]] = {}
@@ -62,23 +77,58 @@ def by_genre(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return found
 
 
-def write_report(rendered: Sequence[Row], real: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """The whole report."""
+@dataclass(frozen=True)
+class Comparison:
+    """Trainings beside each other; empty lists leave their section out."""
+
+    measured: Sequence[tuple[TrainedRun, Mapping[str, Interval]]] = ()
+    """Runs that were measured on the rendered clips, the report's own first."""
+    curves: Sequence[TrainedRun] = ()
+    losses: Sequence[TrainedRun] = ()
+
+
+def write_report(
+    rendered: Sequence[Row],
+    real: Sequence[Row],
+    settings: Mapping[str, Any],
+    compared: Comparison,
+) -> str:
+    """The whole report in Markdown; its pictures lie beside it."""
     parts = [
         "# How accurate is the flow?",
-        f"`dabfusion study flow`: auto-encoder {settings['autoencoder']}, {settings['clips']} "
-        f"rendered dances of held-out persons to held-out music (seed {settings['seed']}), "
-        f"{settings['frames']} frames of {settings['size']} pixels, the first one the reference. "
-        "Intervals: 95%, bootstrap over pieces of music. The rival of a flow is none at all, of a "
+        f"`dabfusion study flow`: {settings['run']}, {settings['clips']} rendered dances of "
+        f"held-out persons to held-out music (seed {settings['seed']}), {settings['frames']} "
+        f"frames of {settings['size']} pixels, the first one the reference. Means over clips; "
+        "intervals: 95%, bootstrap over pieces of music. The rival of a flow is none at all, of a "
         "picture the reference itself, of a pose in between the better end.",
         "## Rendered dancers",
         _table(rendered, MEASURES),
-        "## By speed and genre",
+        "![rendered dancers](dancers.png)",
+        "## By speed, contrast and genre",
+        "Contrast: how far copying is from the truth. Each genre is one piece of music, so its "
+        "intervals are over clips.",
         "![errors by genre and speed](flow.png)",
-        _groups({**by_speed(rendered), **by_genre(rendered)}),
+        _groups({**by_speed(rendered), **by_contrast(rendered), **by_genre(rendered)}),
     ]
+    if compared.measured:
+        parts += ["## Labels and length of training", table_of_runs(compared.measured)]
+        parts += ["![gain over steps](curves.png)"]
+        parts += ["Validation during training: held-out persons, pairs of frames."]
+    if compared.losses:
+        first = compared.losses[0]
+        parts += [
+            "## Which losses",
+            f"Last validation after {first.title}; one setting changed at a time.",
+            table_of_losses(compared.losses),
+        ]
     if real:
-        parts += ["## Real clips", f"{len(real)} videos.", _table(real, REAL)]
+        parts += [
+            "## Real clips",
+            f"{len(real)} videos, stage 1 of {settings['videos_run']}, {settings['videos_size']} "
+            "pixels. Optical flow serves as a rival and as a yardstick, not as the truth.",
+            _table(real, REAL),
+            "![flow of real clips](videos.png)",
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -117,10 +167,14 @@ def _table(rows: Sequence[Row], measures: Sequence[tuple[str, str | None, str, s
 
 
 def _groups(groups: Mapping[str, Sequence[Row]]) -> str:
-    names = ("speed", "epe", "epe_zero", "angle", "l1_ratio", "psnr_gain")
-    lines = ["| | clips | " + " | ".join(names) + " |", "| --- " * (len(names) + 2) + "|"]
+    names = ("epe", "change", "angle", "hidden_iou", "l1_ratio", "psnr_gain", "ssim")
+    lines = ["| | clips | speed | " + " | ".join(names) + " |"]
+    lines.append("| --- " * (len(names) + 3) + "|")
     for group, rows in groups.items():
         found = summaries(rows)
-        cells = [f"{found[name].mean:.2f}" for name in names]
+        cells = [f"{found['speed'].mean:.2f}"]
+        for name in names:
+            of = found[name]
+            cells.append(f"{of.mean:.2f} [{of.low:.2f}, {of.high:.2f}]")
         lines.append(f"| {group} | {len(rows)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

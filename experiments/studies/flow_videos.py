@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from datamodules.batch import to_unit
 from datamodules.video import fit_image, read_frames
-from experiments.evaluation_folder import videos_in
 from experiments.studies.flow_measure import flow_errors, picture_scores, pixel_flow
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from metrics.functional.optical_flow import flow_between, to_grey
@@ -22,18 +21,17 @@ METHODS = ("dis", "farneback")
 @torch.no_grad()
 def measure_videos(
     network: LatentFlowAutoencoder,
-    folder: Path,
+    videos: Mapping[str, Path],
     frames: int,
     size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row for each video: pictures against copying, flow against DIS and Farneback.
+    """One row for each of `videos`: pictures against copying, flow against DIS and Farneback.
 
     `epe_dis` and so on: the mean distance to that method's flow over the pixels that it says move,
     and `epe_dis_zero` that of no flow. `l1_dis` is the foreground L1 of the reference warped by the
     method's own flow, to tell its mistakes from ours.
     """
-    videos = videos_in(folder)
     rows = []
     for number, (name, path) in enumerate(videos.items()):
         video = to_unit(fit_image(read_frames(path)[:frames], size))
@@ -42,7 +40,7 @@ def measure_videos(
         row: dict[str, Any] = {"clip": name, "music": name}
         row |= picture_scores(video[:1], video, output.prediction[0], output.deformed[0])
         for method in METHODS:
-            theirs = _optical_flow(video, method)
+            theirs = optical_flow(video, method)
             errors = flow_errors(ours, theirs)
             row |= {f"{key}_{method}": errors[key] for key in ("epe", "epe_zero", "angle")}
             warped = _warp(video[0], theirs)
@@ -53,8 +51,8 @@ def measure_videos(
     return rows
 
 
-def _optical_flow(video: Tensor, method: str) -> Tensor:
-    """(T, H, W, 2): from every frame to the first."""
+def optical_flow(video: Tensor, method: str) -> Tensor:
+    """(T, H, W, 2) in pixels from every frame of (T, 3, H, W) to the first; `dis`, `farneback`."""
     between = flow_between(method)  # type: ignore[arg-type]
     grey = to_grey(video).numpy()
     return torch.stack([torch.from_numpy(between(frame, grey[0])) for frame in grey])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,17 @@ import torch
 from datamodules.synthetic import DanceSpec, render_clip
 from datamodules.video import write_video
 from experiments.cli import main
+from experiments.config import load_settings
+from experiments.errors import SettingsError
+from experiments.results import RunFolder
 from experiments.studies.flow_measure import (
     flow_errors,
     hidden_overlap,
     picture_scores,
     pixel_flow,
 )
-from experiments.studies.flow_report import by_speed, summaries
+from experiments.studies.flow_report import by_contrast, by_speed, summaries
+from experiments.studies.flow_runs import changes, read_run, table_of_losses
 from lightning_modules.checkpoints import save_autoencoder
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.warp import coordinate_grid
@@ -92,21 +97,62 @@ def test_groups_share_the_clips() -> None:
     assert summaries(rows)["speed"].mean == pytest.approx(3.0)
 
 
+def run_folder(path: Path, gains: list[float], **loss: float) -> Path:
+    """A run of `train autoencoder` as the study reads it: settings, validations, an export."""
+    folder = RunFolder(path)
+    settings = load_settings(None, [f"stage1.loss.{name}={value}" for name, value in loss.items()])
+    settings.stage1.train.steps = 10 * len(gains)
+    folder.write_settings(settings)
+    scores = {"val/l1_ratio": 0.5, "val/l1_ratio_deformed": 0.6}
+    lines = [{"step": 10 * i + 9, "val/psnr_gain": gain, **scores} for i, gain in enumerate(gains)]
+    # Not in order of time: a run that went on after a kill appends.
+    folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in reversed(lines)))
+    save_autoencoder(tiny(True), folder.export)
+    return path
+
+
+def test_runs_are_told_apart_by_what_was_changed(tmp_path: Path) -> None:
+    first = read_run(run_folder(tmp_path / "first", [1.0, 2.5]))
+    other = read_run(run_folder(tmp_path / "other", [1.0, 2.0], raw=0.0, joints=1.0))
+    assert first.curve == [(10, 1.0), (20, 2.5)]
+    assert (first.title, other.title) == ("20 steps, no labels", "20 steps, joints")
+    assert changes(first, first) == "as it is"
+    assert changes(other, first) == "stage1.loss.raw=0.0 stage1.loss.joints=1.0"
+    table = table_of_losses([first, other])
+    assert table.splitlines()[2] == "| as it is | 0.500 | 0.600 | 2.500 |"
+    (tmp_path / "other" / "metrics.jsonl").write_text("")
+    with pytest.raises(SettingsError, match="no validation"):
+        read_run(tmp_path / "other")
+
+
+def test_contrast_is_how_far_copying_is_from_the_truth() -> None:
+    rows = [{"psnr_copy": float(x)} for x in (9, 12, 8, 11, 10, 7)]
+    found = {k: [row["psnr_copy"] for row in v] for k, v in by_contrast(rows).items()}
+    assert found == {"strong contrast": [7, 8], "middle contrast": [9, 10], "faint": [11, 12]}
+
+
 def test_a_tiny_study_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    export = save_autoencoder(tiny(True), tmp_path / "export")
+    export = run_folder(tmp_path / "run", [1.0, 2.0])
+    other = str(run_folder(tmp_path / "other", [0.5], raw=0.0))
     clip = render_clip(DanceSpec(seconds=0.6, size=32))
     (tmp_path / "videos").mkdir()
     for name in ("a", "b"):
         write_video(tmp_path / "videos" / f"{name}.mp4", clip.frames, 10.0)
     words = ["study", "flow", str(export), "--clips", "3", "--frames", "6", "--size", "32"]
     words += ["--videos", str(tmp_path / "videos"), "--out", str(tmp_path / "study")]
+    words += ["--beside", other, "--curves", other, "--losses", str(export), other]
     assert main(words) == 0
     assert "end-point error" in capsys.readouterr().out
-    report = (tmp_path / "study" / "report.md").read_text()
+    report = (tmp_path / "study" / "README.md").read_text()
     assert "## Real clips" in report
     assert "nan" not in report.split("## By speed")[0].replace("[nan, nan]", "")
     results = json.loads((tmp_path / "study" / "results.json").read_text())
     assert len(results["clips"]) == 5
     assert results["rendered"]["epe_zero"]["mean"] > 0
-    assert (tmp_path / "study" / "flow.png").stat().st_size > 5000
+    assert set(results["beside"]) == {"20 steps, no labels", "10 steps, no labels"}
+    assert "| stage1.loss.raw=0.0 stage1.train.steps=10 |" in report
+    drawn = re.findall(r"\]\((\w+\.png)\)", report)
+    assert len(drawn) == 4
+    for name in drawn:
+        assert (tmp_path / "study" / name).stat().st_size > 5000, name
     assert main(["study", "flow", str(tmp_path / "nothing")]) == 2
