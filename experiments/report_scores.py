@@ -67,22 +67,6 @@ def last_values(runs: Sequence[RunRecord], prefix: str = "val/") -> dict[str, di
     }
 
 
-def hedges_g(first: Sequence[float], second: Sequence[float]) -> float:
-    """Standardised mean difference with Hedges' correction for small samples.
-
-    L. V. Hedges, J. Educational Statistics 6 (1981): J = 1 - 3 / (4 df - 1). NaN for fewer than
-    two values on a side or no spread at all.
-    """
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    freedom = len(a) + len(b) - 2
-    if len(a) < 2 or len(b) < 2:
-        return math.nan
-    pooled = math.sqrt(((len(a) - 1) * a.var(ddof=1) + (len(b) - 1) * b.var(ddof=1)) / freedom)
-    if pooled == 0:
-        return math.nan
-    return float((a.mean() - b.mean()) / pooled * (1 - 3 / (4 * freedom - 1)))
-
-
 def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """Mean of a few repetitions (seeds) with Student's interval; NaN ends for a single one."""
     from scipy.stats import t

@@ -1,226 +1,187 @@
-"""What a sweep found: conditions with intervals and effect sizes, as table, figure and page.
+"""The report of a sweep: tables as Markdown, LaTeX and CSV, a figure, and the rows behind them."""
 
-Two sources of uncertainty, two intervals: over seeds (Student's t over the seeds' means: would
-another training come out alike?) and over clips (bootstrap that redraws pieces of music: would
-other music?). Differences are to the first condition, over the clips and seeds both have.
-"""
-
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from experiments.report_runs import Evaluation, read_evaluation
-from experiments.report_scores import hedges_g, t_interval
-from experiments.report_tables import Bar, Table, csv_text, draw_bars
+from experiments.report_tables import Table, csv_text
 from experiments.results import write_text
+from experiments.sweep_analysis import (
+    CONTROLS,
+    SEED,
+    Condition,
+    Contrast,
+    Trial,
+    column_of,
+    conditions,
+    contrasts,
+    read_trials,
+    text_of,
+)
+from experiments.sweep_figure import draw_sweep
 from experiments.sweep_grammar import Sweep
-from experiments.sweep_store import SweepStore, decode
-from experiments.sweep_worker import read_result
-from metrics.functional.bootstrap import Interval, cluster_bootstrap
+from experiments.sweep_store import SweepStore
+from metrics.functional.bootstrap import Interval
 
-SEED = "seed"
 #: Rows of a table; trials.csv holds all.
 MOST_ROWS = 60
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A complete trial: its values, its metrics, and its per-clip rows where it has any."""
-
-    number: int
-    values: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    evaluation: Evaluation | None
-
-
-@dataclass(frozen=True)
-class Condition:
-    """All seeds of one combination of values, for one metric."""
-
-    label: str
-    values: tuple[Any, ...]
-    per_seed: tuple[float, ...]
-    over_seeds: Interval
-    over_clips: Interval
-    difference: Interval
-    effect: float
+FILES = (
+    "Files: `table.csv`, `differences.csv` (unrounded), `tables.tex`, `trials.csv` (one row a "
+    "trial) and `clips.csv` (one row a clip and trial), from which all of it can be computed again."
+)
 
 
 def write_sweep_report(store: SweepStore, out: Path) -> Path:
-    """Write ``report.md``, ``table.tex``, ``table.csv``, ``trials.csv`` and ``figure.svg``.
+    """Write ``report.md``, ``tables.tex``, ``table.csv``, ``differences.csv``, ``trials.csv``,
+    ``clips.csv`` and ``figure.svg``, from the trials' own files.
 
     Returns:
         The path of ``report.md``.
     """
-    trials = read_trials(store)
     sweep = store.sweep
+    trials = read_trials(store)
     names = [name for name in sweep.varied if name != SEED]
     if sweep.method != "grid":
-        # No seeds to average and no row to compare with: the best trials, the best one first.
+        # No seeds to average and nothing to pair: the best trials, the best one first.
         trials.sort(key=lambda t: t.metrics[sweep.metric], reverse=sweep.maximise)
-    conditions = analyse(trials, names, sweep.metric)[:MOST_ROWS]
-    table = _table(conditions, names, sweep)
-    write_text(out / "table.tex", table.latex() + "\n")
-    write_text(out / "table.csv", _condition_csv(conditions, names, sweep.metric))
+    found = conditions(trials, names, sweep.metric)[:MOST_ROWS]
+    pairs = contrasts(trials, names, sweep.metric) if sweep.method == "grid" else []
+    tables = [_condition_table(found, names, sweep)]
+    if pairs:
+        tables.append(_contrast_table(pairs, sweep))
+    write_text(out / "tables.tex", "\n\n".join(table.latex() for table in tables) + "\n")
+    write_text(out / "table.csv", _condition_csv(found, names, sweep.metric))
+    write_text(out / "differences.csv", _contrast_csv(pairs))
     write_text(out / "trials.csv", _trial_csv(trials, sweep))
-    draw_bars([_bar(c) for c in conditions], sweep.metric, out / "figure.svg")
+    write_text(out / "clips.csv", _clip_csv(trials, sweep))
+    draw_sweep(found, pairs, sweep.metric, out / "figure.svg")
     report = out / "report.md"
-    write_text(report, _markdown(store, table, trials, conditions) + "\n")
+    write_text(report, _markdown(store, tables, trials, found, pairs) + "\n")
     return report
 
 
-def read_trials(store: SweepStore) -> list[Trial]:
-    """The complete trials in order of their numbers."""
-    from optuna.trial import TrialState
-
-    found = []
-    for frozen in store.study.get_trials(deepcopy=False):
-        if frozen.state != TrialState.COMPLETE or frozen.value is None:
-            continue
-        folder = store.folder(frozen.number)
-        evaluated = (folder / "evaluation" / "protocol.json").is_file()
-        found.append(
-            Trial(
-                frozen.number,
-                {name: decode(value) for name, value in frozen.params.items()},
-                {**read_result(folder), store.sweep.metric: frozen.value},
-                read_evaluation(folder / "evaluation") if evaluated else None,
-            )
-        )
-    return found
-
-
-def analyse(trials: Sequence[Trial], names: Sequence[str], metric: str) -> list[Condition]:
-    """Group trials by the values of ``names`` and compare each group with the first.
-
-    The per-clip scores of ``metric`` are those of the column that its last part names
-    (``heldout/corrected``: ``corrected``); without per-clip rows only seeds have an interval.
-    """
-    groups: dict[tuple[str, ...], list[Trial]] = {}
-    for trial in trials:
-        key = tuple(str(trial.values.get(name)) for name in names)
-        groups.setdefault(key, []).append(trial)
-    column = metric.rsplit("/", 1)[-1]
-    base = next(iter(groups.values()), [])
-    return [
-        Condition(
-            label=", ".join(f"{_last(n)}={v}" for n, v in zip(names, key, strict=True)),
-            values=tuple(members[0].values.get(name) for name in names),
-            per_seed=tuple(trial.metrics[metric] for trial in members),
-            over_seeds=t_interval([trial.metrics[metric] for trial in members]),
-            over_clips=_clip_interval(members, column),
-            difference=_difference(members, base, column, metric),
-            effect=math.nan
-            if members is base
-            else hedges_g([t.metrics[metric] for t in members], [t.metrics[metric] for t in base]),
-        )
-        for key, members in groups.items()
-    ]
-
-
-def _clip_interval(trials: Sequence[Trial], column: str) -> Interval:
-    values: list[float] = []
-    music: list[str] = []
-    for trial in trials:
-        if trial.evaluation is not None and column in trial.evaluation.scores:
-            values += trial.evaluation.scores[column]
-            music += trial.evaluation.music
-    return cluster_bootstrap(values, music)
-
-
-def _difference(
-    trials: Sequence[Trial], base: Sequence[Trial], column: str, metric: str
-) -> Interval:
-    """Over (seed, clip) pairs, music redrawn; over seeds alone where there are no rows."""
-    if trials is base:
-        return Interval(math.nan, math.nan, math.nan, 0, 0)
-    by_seed = {trial.values.get(SEED): trial for trial in base}
-    values: list[float] = []
-    music: list[str] = []
-    seeds: list[float] = []
-    for trial in trials:
-        other = by_seed.get(trial.values.get(SEED))
-        if other is None:
-            continue
-        seeds.append(trial.metrics[metric] - other.metrics[metric])
-        mine, theirs = trial.evaluation, other.evaluation
-        # Clips of different protocols are not one clip: they drop out here.
-        if mine is None or theirs is None or mine.protocol_hash != theirs.protocol_hash:
-            continue
-        known = dict(zip(theirs.clips, theirs.scores.get(column, ()), strict=False))
-        rows = zip(mine.clips, mine.music, mine.scores.get(column, ()), strict=False)
-        for clip, piece, value in rows:
-            if clip in known:
-                values.append(value - known[clip])
-                music.append(piece)
-    return cluster_bootstrap(values, music) if values else t_interval(seeds)
-
-
-def _table(conditions: Sequence[Condition], names: Sequence[str], sweep: Sweep) -> Table:
-    heads = ("n", sweep.metric, "95% over seeds", "95% over clips", "difference", "Hedges' g")
+def _condition_table(found: Sequence[Condition], names: Sequence[str], sweep: Sweep) -> Table:
+    shown = [name for name in CONTROLS if any(name in c.controls for c in found)]
+    controls = tuple(CONTROLS[name] for name in shown)
+    heads = ("seeds", sweep.metric, "95% over seeds", "95% over clips", *controls)
     rows = tuple(
         (
-            *(str(value) for value in condition.values),
+            *(text_of(value) for value in condition.values),
             str(len(condition.per_seed)),
-            _number(condition.over_seeds.mean),
-            _ends(condition.over_seeds),
-            _ends(condition.over_clips),
-            f"{_number(condition.difference.mean, '+')} {_ends(condition.difference)}".strip(),
-            _number(condition.effect, "+", ".2f"),
+            number(condition.over_seeds.mean),
+            ends(condition.over_seeds),
+            ends(condition.over_clips),
+            *(interval(condition.controls.get(name)) for name in shown),
         )
-        for condition in conditions
+        for condition in found
     )
-    caption = f"{sweep.name}: {sweep.metric}, differences to the first row."
-    return Table((*names, *heads), rows, caption, frozenset(heads))
+    return Table(
+        (*names, *heads), rows, f"{sweep.name}: {sweep.metric} by condition.", frozenset(heads)
+    )
+
+
+def _contrast_table(pairs: Sequence[Contrast], sweep: Sweep) -> Table:
+    heads = ("difference", "95% over clips", "each seed", "same sign", "d_z")
+    rows = tuple(
+        (
+            pair.parameter,
+            f"{pair.first} − {pair.second}",
+            pair.where,
+            number(pair.difference.mean, "+"),
+            ends(pair.difference),
+            " ".join(number(value, "+") for value in pair.per_seed.values()),
+            ("yes" if pair.same_sign else "no") if len(pair.per_seed) > 1 else "–",
+            number(pair.effect, "+", ".2f"),
+        )
+        for pair in pairs
+    )
+    caption = f"{sweep.name}: paired differences of {sweep.metric}."
+    return Table(("parameter", "change", "where", *heads), rows, caption, frozenset(heads))
 
 
 def _markdown(
-    store: SweepStore, table: Table, trials: Sequence[Trial], conditions: Sequence[Condition]
+    store: SweepStore,
+    tables: Sequence[Table],
+    trials: Sequence[Trial],
+    found: Sequence[Condition],
+    pairs: Sequence[Contrast],
 ) -> str:
     sweep = store.sweep
     states = ", ".join(f"{count} {state}" for state, count in sorted(store.states().items()))
+    parts = [f"# {sweep.name}", f"{sweep.description.strip()}.".replace("..", ".")]
+    parts += [f"Trials: {states}. {_clip_count(trials)}".strip()]
     protocols = {trial.evaluation.protocol_hash for trial in trials if trial.evaluation}
-    parts = [f"# {sweep.name}", sweep.description.strip(), f"Trials: {states}."]
     if len(protocols) > 1:
         parts.append(
             f"**The trials were scored by {len(protocols)} protocols**; differences are taken "
             "only within one, and means of different ones must not be compared."
         )
-    parts += [table.markdown(), "![Means with intervals](figure.svg)"]
-    if conditions:
+    parts += ["## Conditions", tables[0].markdown()]
+    if any(condition.controls for condition in found):
         parts.append(
-            "Figure: mean over seeds with the interval over clips (over seeds where there are no "
-            "clips); small circles are seeds. Differences are to the first row, paired by seed "
-            "and clip; Hedges' g is over seeds. An interval over two or three seeds is wide "
+            "Controls score the same dances against music moved by half a beat, moved by 16 even "
+            "shifts, and against other pieces: a dance that follows its own music falls to 0 or "
+            "below."
+        )
+    if pairs:
+        parts += ["## Differences", tables[1].markdown()]
+        parts.append(
+            "One parameter changed, all else the same: differences of the same clip and seed, "
+            "with a 95% interval that redraws pieces of music, the mean of each seed, and Cohen's "
+            "d_z over clips. `all` pools the values of the other parameters."
+        )
+    parts += ["## Figure", "![Means, controls and differences with intervals](figure.svg)"]
+    if found:
+        parts.append(
+            "Dots are means over seeds, lines intervals over clips (over seeds where there are no "
+            "clips), small circles single seeds. An interval over two or three seeds is wide "
             "because it should be."
         )
+    parts.append(FILES)
     return "\n\n".join(part for part in parts if part)
 
 
-def _bar(condition: Condition) -> Bar:
-    shown = condition.over_clips if condition.over_clips.clips else condition.over_seeds
-    return Bar(
-        condition.label, condition.over_seeds.mean, shown.low, shown.high, condition.per_seed
-    )
+def _clip_count(trials: Sequence[Trial]) -> str:
+    evaluations = [trial.evaluation for trial in trials if trial.evaluation]
+    clips = {len(evaluation.clips) for evaluation in evaluations}
+    if len(clips) != 1:
+        return ""
+    pieces = len({music for evaluation in evaluations for music in evaluation.music})
+    return f"Each was scored on {clips.pop()} held-out clips of {pieces} pieces of music."
 
 
-def _condition_csv(conditions: Sequence[Condition], names: Sequence[str], metric: str) -> str:
-    columns = [
-        *names, "n", metric, "seeds_low", "seeds_high", "clips_low", "clips_high",
-        "difference", "difference_low", "difference_high", "hedges_g",
-    ]  # fmt: skip
+def _condition_csv(found: Sequence[Condition], names: Sequence[str], metric: str) -> str:
+    columns = [*names, "seeds", metric, "seeds_low", "seeds_high", "clips_low", "clips_high"]
+    columns += [f"{name}{end}" for name in CONTROLS for end in ("", "_low", "_high")]
+    nothing = Interval(math.nan, math.nan, math.nan, 0, 0)
+    rows = []
+    for c in found:
+        controls = [c.controls.get(name, nothing) for name in CONTROLS]
+        rows.append(
+            [
+                *c.values,
+                len(c.per_seed),
+                *(c.over_seeds.mean, c.over_seeds.low, c.over_seeds.high),
+                *(c.over_clips.low, c.over_clips.high),
+                *(end for o in controls for end in (o.mean, o.low, o.high)),
+            ]
+        )
+    return csv_text(columns, rows)
+
+
+def _contrast_csv(pairs: Sequence[Contrast]) -> str:
+    columns = ["parameter", "first", "second", "where", "difference", "low", "high", "pairs"]
+    columns += ["pieces", "each_seed", "same_sign", "d_z"]
     rows = [
         [
-            *c.values,
-            len(c.per_seed),
-            *(c.over_seeds.mean, c.over_seeds.low, c.over_seeds.high),
-            *(c.over_clips.low, c.over_clips.high),
-            *(c.difference.mean, c.difference.low, c.difference.high),
-            c.effect,
+            *(p.parameter, p.first, p.second, p.where),
+            *(p.difference.mean, p.difference.low, p.difference.high),
+            *(p.difference.clips, p.difference.clusters),
+            json.dumps({str(seed): value for seed, value in p.per_seed.items()}),
+            *(p.same_sign, p.effect),
         ]
-        for c in conditions
+        for p in pairs
     ]
     return csv_text(columns, rows)
 
@@ -238,15 +199,33 @@ def _trial_csv(trials: Sequence[Trial], sweep: Sweep) -> str:
     return csv_text(["trial", *sweep.varied, *metrics], rows)
 
 
-def _ends(interval: Interval) -> str:
-    if not math.isfinite(interval.low):
-        return ""
-    return f"[{_number(interval.low)}, {_number(interval.high)}]"
+def _clip_csv(trials: Sequence[Trial], sweep: Sweep) -> str:
+    wanted = dict.fromkeys([column_of(sweep.metric), *CONTROLS])
+    columns = [
+        name for name in wanted if any(t.evaluation and name in t.evaluation.scores for t in trials)
+    ]
+    rows = []
+    for trial in trials:
+        if trial.evaluation is None:
+            continue
+        blank = (math.nan,) * len(trial.evaluation.clips)
+        scores = [trial.evaluation.scores.get(name, blank) for name in columns]
+        values = [trial.values.get(name) for name in sweep.varied]
+        named = zip(trial.evaluation.clips, trial.evaluation.music, *scores, strict=True)
+        rows += [[trial.number, *values, *row] for row in named]
+    return csv_text(["trial", *sweep.varied, "clip", "music_id", *columns], rows)
 
 
-def _number(value: float, sign: str = "", form: str = ".3f") -> str:
+def interval(over: Interval | None) -> str:
+    """``0.123 [0.100, 0.150]``; a dash where there is none."""
+    return f"{number(over.mean)} {ends(over)}".strip() if over else "–"
+
+
+def ends(over: Interval) -> str:
+    """``[0.100, 0.150]``; empty where there is none."""
+    return f"[{number(over.low)}, {number(over.high)}]" if math.isfinite(over.low) else ""
+
+
+def number(value: float, sign: str = "", form: str = ".3f") -> str:
+    """Three decimals; a dash where there is no number."""
     return f"{value:{sign}{form}}" if math.isfinite(value) else "–"
-
-
-def _last(name: str) -> str:
-    return name.rsplit(".", 1)[-1]

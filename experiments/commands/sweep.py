@@ -149,5 +149,5 @@ def _report(store: SweepStore) -> int:
         page = store.root / "report" / "compare.html"
         compare_runs([path.parent for path in trials], page, CompareOptions(store.sweep.name))
         print(f"Every trial: {page}")
-    print(f"Report: {report}, with table.tex, table.csv, trials.csv and figure.svg beside it")
+    print(f"Report: {report}, with its figure and its tables as LaTeX and CSV beside it")
     return 1 if store.states().get("fail") else 0
