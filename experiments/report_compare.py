@@ -1,10 +1,8 @@
 """One page that compares runs: settings, scores by protocol, curves, videos in sync, cost."""
 
-import base64
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,17 +11,22 @@ from experiments.report_curves import Chart, chart
 from experiments.report_page import render_page, write_text_atomic
 from experiments.report_runs import (
     RunRecord,
-    Sample,
     differing_settings,
     find_runs,
     read_run,
     run_names,
 )
-from experiments.report_scores import last_values, score_tables
+from experiments.report_scores import ScoreTable, last_values, score_tables
+from experiments.report_videos import clips_context, embedded, shown_clips
 from metrics.functional.bootstrap import Interval
 
 #: Colours and dash patterns of the page's style sheet; run n takes n % 10 and n // 10.
 COLOURS, DASHES = 10, 5
+
+
+#: What a dance is judged by stands first: its score, and the controls that must fall.
+FIRST_METRICS = ("corrected", "half_beat_off", "other_music", "shifted", "raw", "chance")
+FIRST_CURVES = ("val/align_corrected", "val/loss")
 
 
 @dataclass(frozen=True)
@@ -64,32 +67,35 @@ def compare_runs(paths: Sequence[Path], out: Path, options: CompareOptions) -> C
     names = run_names(folders)
     runs = [read_run(folder, name) for folder, name in zip(folders, names, strict=True)]
     tables = score_tables(runs, options.baseline, options.draws)
-    clips = _clips(runs, options.clips)
-    shown = [(run, sample) for of in clips.values() for run, sample in of]
-    size = sum(sample.path.stat().st_size for _, sample in shown)
+    clips = shown_clips(runs, options.clips)
+    shown = [sample for clip in clips for _, sample in clip.videos]
+    size = sum(sample.path.stat().st_size for sample in shown)
     embed = size <= options.embed_mb * 1e6
     context = {
         "title": options.title,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "runs": [_run_context(index, run) for index, run in enumerate(runs)],
         "settings": _settings_context(runs),
-        "tables": [_table_context(table, names) for table in tables],
+        "tables": [_table_context(table, tables[0], names) for table in tables],
         "unscored": [run.name for run in runs if not run.evaluations],
         "last": _last_context(runs, names),
         "charts": _charts(runs, names),
-        "clips": _clips_context(clips, names, out, embed),
-        "embedded": _embedded(shown) if embed else [],
+        "clips": clips_context(clips, names, out, embed),
+        "embedded": embedded(clips) if embed else [],
         "linked": not embed,
     }
     write_text_atomic(out, render_page("compare.html.j2", context))
     return Comparison(out, len(runs), len(tables), len(shown), embed)
 
 
-def format_number(value: float | None) -> str:
-    """Three significant digits; a dash for what is not there."""
+def format_number(value: float | None, sign: str = "") -> str:
+    """Three decimals, or as many as a number needs; a dash for what is not there."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if abs(value) < 10:
+        plain = abs(value) >= 0.001 or value == 0
+        return f"{value:{sign}.3f}" if plain else f"{value:{sign}.2g}"
+    return f"{value:{sign}.3g}" if abs(value) < 1000 else f"{value:{sign},.0f}"
 
 
 def format_seconds(seconds: float) -> str:
@@ -141,11 +147,14 @@ def _setting_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _table_context(table: Any, names: Sequence[str]) -> dict[str, Any]:
+def _table_context(table: ScoreTable, first: ScoreTable, names: Sequence[str]) -> dict[str, Any]:
+    metrics = [name for name in FIRST_METRICS if name in table.metrics]
+    metrics += [name for name in table.metrics if name not in metrics]
+    keys = [key for key in {**first.protocol, **table.protocol} if "hash" not in key]
     rows = []
     for row in table.rows:
         cells = []
-        for metric in table.metrics:
+        for metric in metrics:
             score = row.scores.get(metric)
             difference = row.differences.get(metric)
             cells.append(
@@ -161,7 +170,8 @@ def _table_context(table: Any, names: Sequence[str]) -> dict[str, Any]:
     return {
         "hash": table.protocol_hash,
         "protocol": table.protocol,
-        "metrics": table.metrics,
+        "apart": [key for key in keys if first.protocol.get(key) != table.protocol.get(key)],
+        "metrics": metrics,
         "rows": rows,
         "baseline": names.index(table.baseline),
     }
@@ -182,7 +192,7 @@ def _interval(score: Interval | None) -> str:
 def _difference(score: Interval | None) -> str:
     if score is None or not math.isfinite(score.mean):
         return ""
-    return f"{score.mean:+.3g} {_interval(score)}".strip()
+    return f"{format_number(score.mean, '+')} {_interval(score)}".strip()
 
 
 def _last_context(runs: Sequence[RunRecord], names: Sequence[str]) -> dict[str, Any]:
@@ -202,61 +212,9 @@ def _charts(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Chart]:
     # Validation first: it is what runs are compared by.
     keys = {key for run in runs for key in run.curves}
     charts = []
-    for key in sorted(keys, key=lambda k: (not k.startswith("val/"), k)):
+    for key in sorted(keys, key=lambda k: (not k.startswith("val/"), k not in FIRST_CURVES, k)):
         curves = {i: run.curves[key] for i, run in enumerate(runs) if key in run.curves}
         drawn = chart(key, curves, names)
         if drawn is not None:
             charts.append(drawn)
     return charts
-
-
-def _clips(runs: Sequence[RunRecord], most: int) -> dict[str, list[tuple[RunRecord, Sample]]]:
-    """The newest video of each clip and run; clips that most runs show come first."""
-    clips: dict[str, dict[str, tuple[RunRecord, Sample]]] = {}
-    for run in runs:
-        for sample in sorted(run.samples, key=lambda s: -1 if s.step is None else s.step):
-            clips.setdefault(sample.clip, {})[run.name] = (run, sample)
-    order = sorted(clips, key=lambda clip: (-len(clips[clip]), clip))
-    return {clip: list(clips[clip].values()) for clip in order[:most]}
-
-
-def _clips_context(
-    clips: dict[str, list[tuple[RunRecord, Sample]]],
-    names: Sequence[str],
-    out: Path,
-    embed: bool,
-) -> list[dict[str, Any]]:
-    context = []
-    number = 0
-    for clip, members in clips.items():
-        videos = []
-        for run, sample in members:
-            relative = os.path.relpath(sample.path.resolve(), out.parent.resolve())
-            videos.append(
-                {
-                    "index": names.index(run.name),
-                    "step": sample.step,
-                    "data": f"video-{number}" if embed else "",
-                    "source": "" if embed else Path(relative).as_posix(),
-                    "music_beats": list(sample.music_beats_s),
-                    "motion_beats": list(sample.motion_beats_s),
-                }
-            )
-            number += 1
-        context.append({"clip": clip, "videos": videos})
-    return context
-
-
-def _embedded(shown: Sequence[tuple[RunRecord, Sample]]) -> list[str]:
-    """Base64 of each video, which the page decodes when it comes into sight."""
-    return [base64.b64encode(sample.path.read_bytes()).decode() for _, sample in shown]
-
-
-def table_rows(tables: Sequence[Any]) -> list[dict[str, Any]]:
-    """Score tables as plain rows (protocol, run, metric, mean, low, high, clips)."""
-    return [
-        {"protocol": table.protocol_hash, "run": row.run, "metric": metric, **asdict(score)}
-        for table in tables
-        for row in table.rows
-        for metric, score in row.scores.items()
-    ]

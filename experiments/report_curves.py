@@ -111,14 +111,15 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _nice_ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers inside [low, high], ``about`` of them."""
-    raw = (high - low) / about
-    power = 10 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
-    first = math.ceil(low / step - 1e-9)
-    count = math.floor(high / step + 1e-9) - first + 1
-    # Multiples of the step: summing it up would leave rests such as 1e-17 for 0.
-    return [(first + i) * step for i in range(count)]
+    """Round numbers inside [low, high], as near to ``about`` of them as such numbers allow."""
+    power = 10 ** math.floor(math.log10((high - low) / about))
+    choices = []
+    for step in (m * power for m in (1, 2, 5, 10)):
+        first = math.ceil(low / step - 1e-9)
+        count = math.floor(high / step + 1e-9) - first + 1
+        # Multiples of the step: summing it up would leave rests such as 1e-17 for 0.
+        choices.append([(first + i) * step for i in range(count)])
+    return min(choices, key=lambda ticks: abs(len(ticks) - about))
 
 
 def _decades(low: float, high: float) -> list[float]:

@@ -83,7 +83,10 @@ def test_other_protocols_stand_apart(report: Path, open_page: Callable[..., Any]
     page = open_page(report.as_uri())
     assert page.locator(".protocol").count() == 2
     assert page.locator(".protocol >> nth=0").locator("tbody tr").count() == 3
-    assert "set apart" in page.locator(".protocol >> nth=1").inner_text()
+    other = page.locator(".protocol >> nth=1").inner_text()
+    assert "set apart" in other
+    assert "Differs from the first table in data_digest." in other
+    assert "Differs" not in page.locator(".protocol >> nth=0").inner_text()
     assert "2 protocols" in page.inner_text("header")
 
 
@@ -98,7 +101,7 @@ def test_bold_only_where_the_interval_leaves_out_zero(
     out = compare_runs([tmp_path], tmp_path / "r.html", CompareOptions()).path
     page = open_page(out.as_uri())
     assert page.locator(".difference").count() == 3
-    assert page.locator(".difference.clear").all_inner_texts() == ["+0.15 [0.15, 0.15]"]
+    assert page.locator(".difference.clear").all_inner_texts() == ["+0.150 [0.150, 0.150]"]
 
 
 @pytest.mark.parametrize("embed_mb", [40.0, 0.0])
@@ -131,6 +134,23 @@ def test_videos_play_in_sync_with_one_sound(
     clip.locator(".together").click()
     assert clip.locator(".together").get_attribute("aria-pressed") == "false"
     assert page.evaluate("[...document.querySelectorAll('video')].every(v => v.paused)")
+
+
+def test_names_stay_in_sight_sideways_and_controls_stand_first(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    scores = {f"long_name_of_a_score_{i}": [0.1, 0.2] for i in range(12)}
+    for name in "ab":
+        scores |= {"half_beat_off": [-0.1, 0.0], "corrected": [0.5, 0.4]}
+        add_evaluation(make_run(tmp_path / name, {"seed": name}), "p", scores)
+    page = open_page(compare_runs([tmp_path], tmp_path / "r.html", CompareOptions()).path.as_uri())
+    heads = page.locator("#scores .scores .sort").all_inner_texts()
+    assert heads[2:4] == ["corrected", "half_beat_off"]
+    wide = page.locator("#scores .wide >> nth=0")
+    wide.evaluate("e => { e.scrollLeft = 900; }")
+    assert wide.evaluate("e => e.scrollLeft") > 300
+    name, box = page.locator("#scores tbody th >> nth=0").bounding_box(), wide.bounding_box()
+    assert abs(name["x"] - box["x"]) < 3
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -1,5 +1,6 @@
 """What a comparison says must follow from the runs' own files."""
 
+import json
 import math
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 from runs_on_disk import add_evaluation, make_run
 
 from experiments.errors import SettingsError
+from experiments.report_compare import format_number
 from experiments.report_curves import chart, thin
 from experiments.report_runs import differing_settings, find_runs, read_run, run_names
-from experiments.report_scores import hedges_g, last_values, score_tables, t_interval
+from experiments.report_scores import last_values, score_tables, t_interval
+from experiments.report_videos import shown_clips
 
 
 def test_only_settings_that_differ(tmp_path: Path) -> None:
@@ -73,6 +76,34 @@ def test_difference_uses_shared_clips_only(tmp_path: Path) -> None:
     assert (difference.mean, difference.clips) == (1.0, 2)
 
 
+def test_clips_of_other_data_are_other_clips(tmp_path: Path) -> None:
+    for name, data in (("a", "d1"), ("b", "d1"), ("c", "d2")):
+        run = make_run(tmp_path / name, {})
+        manifest = json.loads((run / "manifest.json").read_text())
+        (run / "manifest.json").write_text(json.dumps({**manifest, "data_digest": data}))
+        (run / "samples").mkdir()
+        for clip in ("one", "two") if data == "d1" else ("one",):
+            (run / "samples" / f"0000010-{clip}.mp4").touch()
+            (run / "samples" / f"0000020-{clip}.mp4").touch()
+    runs = [read_run(tmp_path / name, name) for name in "abc"]
+    found = [
+        (clip.title, [(run.name, sample.step) for run, sample in clip.videos])
+        for clip in shown_clips(runs, 8)
+    ]
+    assert found == [
+        ("one · data d1", [("a", 20), ("b", 20)]),
+        ("two", [("a", 20), ("b", 20)]),
+        ("one · data d2", [("c", 20)]),
+    ]
+    assert [clip.title for clip in shown_clips(runs, 2)] == ["one", "two"]
+
+
+def test_numbers_keep_the_digits_they_need() -> None:
+    numbers = [0.5, 0.0, -0.00012345, 123.456, 12345.0, math.nan, None]
+    shown = ["0.500", "0.000", "-0.00012", "123", "12,345", "–", "–"]
+    assert [format_number(number) for number in numbers] == shown
+
+
 def test_chart_axes() -> None:
     drawn = chart("m", {0: [(0, 1.0), (10, 3.0)], 2: [(5, math.nan), (10, 2.0)]}, "abc")
     assert drawn is not None
@@ -85,6 +116,9 @@ def test_chart_axes() -> None:
     flat = chart("m", {0: [(1, 0.0), (2, 0.0)]}, "a")
     assert flat is not None
     assert "nan" not in flat.lines[0].points
+    long = chart("m", {0: [(100, 1.0), (9240, 2.0)]}, "a")
+    assert long is not None
+    assert [tick.text for tick in long.x_ticks] == ["2,000", "4,000", "6,000", "8,000"]
     steep = chart("m", {0: [(1, 1e-3), (2, 1.0)]}, "a")
     assert steep is not None
     assert steep.logarithmic
@@ -99,10 +133,7 @@ def test_thinning_keeps_the_mean_and_the_end() -> None:
     assert np.mean([y for _, y in thinned]) == pytest.approx(3, abs=0.1)
 
 
-def test_effect_size_and_interval_known_values() -> None:
-    # d = (5 - 3) / 1.581 = 1.2649; J = 1 - 3 / 31.
-    assert hedges_g([3, 4, 5, 6, 7], [1, 2, 3, 4, 5]) == pytest.approx(1.2649 * (1 - 3 / 31), 1e-4)
-    assert math.isnan(hedges_g([1.0], [1.0, 2.0]))
+def test_interval_over_seeds_known_values() -> None:
     interval = t_interval([1.0, 2.0, 3.0])
     # t(0.975, 2) = 4.302653, s / sqrt(3) = 0.577350
     assert (interval.low, interval.high) == pytest.approx((2 - 2.484138, 2 + 2.484138), abs=1e-5)
