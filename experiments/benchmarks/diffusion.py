@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from experiments.arguments import Parser
 
-FRAMES, LATENT, SIZE = 40, 32, 128
-FPS = 10.0
 PUBLISHED_SAMPLING_STEPS = 250
 """LFDM's default, of DDIM."""
 MATRIX = 4096
@@ -26,6 +25,23 @@ class Procedure:
     """Flow extracted and frames decoded one by one in the step, z_0 concatenated to every frame."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to measure."""
+
+    repeats: int
+    """Timings of each part, of which the shortest counts."""
+    steps: int
+    """Sampling steps of the published procedure that are timed; 250 are extrapolated."""
+    threads: int
+    """Of the CPU; 0 as PyTorch likes."""
+    device: str
+    bf16: bool
+    compile: bool
+    words: tuple[str, ...]
+    """Settings on top of each preset."""
+
+
 PROCEDURES = (
     Procedure("published procedure", "aist128", True),
     Procedure("faithful (aist128)", "aist128", False),
@@ -34,22 +50,28 @@ PROCEDURES = (
 
 
 def run(options: list[str]) -> dict[str, Any]:
-    """Time all three procedures with the same modules and random weights, and print a table."""
+    """Time all three procedures with the same modules and random weights, and print a table.
+
+    Each has a process of its own, so that its peak memory is its own, too.
+    """
     parser = Parser("dabfusion benchmark diffusion", __doc__ or "")
+    parser.add_argument("words", nargs="*", metavar="key=value", help="settings of all three")
     parser.add_argument("--repeats", type=int, default=2, help="timings of each part; best counts")
-    parser.add_argument("--steps", type=int, default=2, help="sampling steps timed, then scaled up")
+    parser.add_argument(
+        "--steps", type=int, default=2, help="published sampling steps timed, then scaled up"
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (as PyTorch likes)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
-    args = parser.parse(options)
-    import torch
-
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    rate = matrix_rate(args.device, args.bf16)
-    rows = [_measure(p, args, rate) for p in PROCEDURES]
-    _print(rows, rate)
-    return {"matrix_gflops": rate, "threads": torch.get_num_threads(), "rows": rows}
+    parser.add_argument("--compile", action="store_true", help="torch.compile the denoiser")
+    args = vars(parser.parse(options))
+    chosen = Options(**{**args, "words": tuple(args["words"])})
+    rows = []
+    for procedure in PROCEDURES:
+        with ProcessPoolExecutor(1, mp_context=_spawning()) as process:
+            rows.append(process.submit(measure, procedure, chosen).result())
+    _print(rows)
+    return {"options": asdict(chosen), "rows": rows}
 
 
 def matrix_rate(device: str, bf16: bool) -> float:
@@ -64,73 +86,119 @@ def matrix_rate(device: str, bf16: bool) -> float:
 
 def best_time(work: Callable[[], Any], repeats: int, device: str) -> float:
     """The shortest of several runs in seconds, after one to warm up."""
+    work()
+    return min(_time(work, device) for _ in range(repeats))
+
+
+def _time(work: Callable[[], Any], device: str) -> float:
     import torch
 
-    times = []
-    for _ in range(repeats + 1):
-        began = time.perf_counter()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    return min(times[1:])
+    began = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
-def _measure(procedure: Procedure, args: Any, rate: float) -> dict[str, Any]:
+def measure(procedure: Procedure, options: Options) -> dict[str, Any]:
+    """The costs of one procedure, one clip at a time: seconds, GFLOP, bytes."""
     import torch
 
     from experiments.benchmarks.diffusion_parts import Stage2Bench
 
-    bench = Stage2Bench(procedure.preset, procedure.published, args.device, args.bf16)
-    step_s = best_time(bench.training_step, args.repeats, args.device)
-    forward_s = best_time(bench.denoise, args.repeats, args.device)
-    settings = bench.settings.sampling
-    steps = PUBLISHED_SAMPLING_STEPS if procedure.published else settings.steps
-    sampled_s = best_time(lambda: bench.sample(args.steps, 1.0), 1, args.device) / args.steps
-    decode_s = best_time(bench.decode, 1, args.device)
-    guided_s = 2 * sampled_s
-    memory = torch.cuda.max_memory_allocated() if args.device == "cuda" else _peak_memory()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device, repeats = options.device, options.repeats
+    rate = matrix_rate(device, options.bf16)
+    bench = Stage2Bench(
+        procedure.preset, procedure.published, device, options.bf16, options.words, options.compile
+    )
+    step_s = best_time(bench.training_step, repeats, device)
+    learn_s = best_time(bench.learn, repeats, device)
+    forward_s = best_time(bench.denoise, repeats, device)
+    video = _video_seconds(bench, procedure, options)
+    clips = bench.settings.clips
     return {
         "procedure": procedure.name,
+        "threads": torch.get_num_threads(),
+        "matrix_gflops": rate,
         "parameters": bench.parameters,
         "forward_gflop": bench.gflop,
         "step_s": step_s,
         "clips_per_s": 1 / step_s,
         "forward_s": forward_s,
-        "forward_gflops": bench.gflop / forward_s,
-        "share_of_matrix_rate": bench.gflop / forward_s / rate,
-        "sampling_steps": steps,
-        "video_s": steps * sampled_s + decode_s,
-        "video_guided_s": steps * guided_s + decode_s,
-        "real_time_factor": FRAMES / FPS / (steps * sampled_s + decode_s),
-        "peak_memory_bytes": memory,
+        "forward_share_of_matrix_rate": bench.gflop / forward_s / rate,
+        "forward_backward_s": learn_s,
+        "forward_backward_share_of_matrix_rate": 3 * bench.gflop / learn_s / rate,
+        **video,
+        "real_time_factor": clips.frames / clips.fps / video["video_s"],
+        "peak_memory_bytes": _peak_memory(device),
     }
 
 
-def _peak_memory() -> int:
+def _video_seconds(bench: Any, procedure: Procedure, options: Options) -> dict[str, Any]:
+    """Seconds of one video without and with guidance: in full, or (published) extrapolated."""
+    device, published = options.device, procedure.published
+    steps = PUBLISHED_SAMPLING_STEPS if published else bench.settings.sampling.steps
+    timed = min(steps, options.steps) if published else steps
+    bench.sample(1, 2.0)
+    plain_s = _time(lambda: bench.sample(timed, 1.0), device) * steps / timed
+    guided_s = _time(lambda: bench.sample(timed, 2.0), device) * steps / timed
+    decode_s = best_time(bench.decode, 1, device)
+    return {
+        "sampling_steps": steps,
+        "sampling_steps_timed": timed,
+        "decode_s": decode_s,
+        "video_s": plain_s + decode_s,
+        "video_guided_s": guided_s + decode_s,
+    }
+
+
+def _peak_memory(device: str) -> int:
+    """Bytes: of the device, or of this process at its fullest."""
     import resource
+    import sys
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    import torch
+
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _print(rows: list[dict[str, Any]], rate: float) -> None:
+def _spawning() -> Any:
+    from multiprocessing import get_context
+
+    return get_context("spawn")
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Stage 2, one clip of 40 x 128 x 128; matrix product {rate:.0f} GFLOP/s")
-    for column in ("", "step s", "times", "GFLOP", "of matrix rate", "4-s video s", "times"):
-        table.add_column(column, justify="right" if column else "left")
-    table.add_column("guided s", justify="right")
     first = rows[0]
+    rates = " ".join(f"{row['matrix_gflops']:.0f}" for row in rows)
+    table = Table(
+        title=f"Stage 2, one clip, {first['threads']} threads; matrix product {rates} GFLOP/s",
+        caption="of matrix rate: denoiser forward, and forward with backward",
+    )
+    for column in ("", "GFLOP", "of matrix rate", "step s", "times", "clips/s", "GB"):
+        table.add_column(column, justify="right" if column else "left")
+    for column in ("video s", "times", "guided s"):
+        table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
             row["procedure"],
+            f"{row['forward_gflop']:.1f} ({row['forward_gflop'] / first['forward_gflop']:.0%})",
+            f"{row['forward_share_of_matrix_rate']:.0%}, "
+            f"{row['forward_backward_share_of_matrix_rate']:.0%}",
             f"{row['step_s']:.2f}",
             f"{first['step_s'] / row['step_s']:.1f}",
-            f"{row['forward_gflop']:.0f}",
-            f"{row['share_of_matrix_rate']:.0%}",
+            f"{row['clips_per_s']:.2f}",
+            f"{row['peak_memory_bytes'] / 1e9:.1f}",
             f"{row['video_s']:.1f} ({row['sampling_steps']} steps)",
-            f"{first['video_s'] / row['video_s']:.1f}",
+            f"{first['video_s'] / row['video_s']:.0f}",
             f"{row['video_guided_s']:.1f}",
         )
-    Console(width=120).print(table)
+    Console(width=140).print(table)

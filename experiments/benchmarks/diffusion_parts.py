@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.build.stage1 import build_autoencoder
-from experiments.build.stage2 import build_conditioner, build_denoiser, build_scheduler
+from experiments.build.stage2 import build_scheduler
+from experiments.build.stage2_networks import build_conditioner, build_denoiser
 from experiments.config import load_settings
 from lightning_modules.diffusion_loss import denoising_loss, training_target, velocity_loss
 from lightning_modules.networks.denoiser import FlowUNet3D
@@ -64,10 +65,17 @@ class Stage2Bench:
         device: cpu or cuda.
         bf16: autocast.
         words: settings on top of the preset, as `key=value`.
+        compiled: the denoiser by torch.compile; its operations have been counted before.
     """
 
     def __init__(
-        self, preset: str, published: bool, device: str, bf16: bool, words: Sequence[str] = ()
+        self,
+        preset: str,
+        published: bool,
+        device: str,
+        bf16: bool,
+        words: Sequence[str] = (),
+        compiled: bool = False,
     ) -> None:
         torch.manual_seed(0)
         parts = ["music.clap=false", "music.wav2clip=false", "music.spectral=true"]
@@ -99,6 +107,8 @@ class Stage2Bench:
         with FlopCounterMode(display=False) as counter:
             self.denoise()
         self.gflop = counter.get_total_flops() / 1e9
+        if compiled:
+            self.denoiser.compile()
 
     def _context(self) -> AbstractContextManager[None]:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.bf16)
@@ -112,6 +122,14 @@ class Stage2Bench:
         with self._context():
             time = torch.tensor([500], device=self.device)
             return self.denoiser(self.flow, time, self.z0, self._music())
+
+    def learn(self) -> None:
+        """One pass of the denoiser and its way back."""
+        with self._context():
+            time = torch.tensor([500], device=self.device)
+            said = self.denoiser(self.flow, time, self.z0, self._music())
+        said.float().square().mean().backward()
+        self.optimizer.zero_grad()
 
     def training_step(self) -> None:
         """One step of one clip, from frames (published) or from cached flow."""

@@ -1,8 +1,10 @@
 """The benchmark's published procedure is the same function as ours, and every part of it runs."""
 
+import pytest
 import torch
 from torch import nn
 
+from experiments.benchmarks.diffusion import PUBLISHED_SAMPLING_STEPS, run
 from experiments.benchmarks.diffusion_parts import Stage2Bench
 
 SMALL = ("stage2.network.patch=1", "clips.frames=4", "music.beats=frame")
@@ -30,3 +32,19 @@ def test_concatenating_z0_changes_the_cost_and_not_the_function() -> None:
         bench.decode()
         assert not torch.equal(before, bench.denoiser.middle_out.conv1.weight)
         assert bench.sample(1, 2.0).shape == (1, 4, 3, 16, 16)
+
+
+@pytest.mark.long
+def test_all_three_procedures_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["clips.frames=3", "clips.size=32", "stage2.network.width=16"]
+    words += ["stage1.network.region_cap=64", "stage1.network.background_cap=64"]
+    rows = run([*words, "--repeats", "1", "--steps", "1", "--threads", "1"])["rows"]
+    published, faithful, efficient = rows
+    assert published["forward_gflop"] > faithful["forward_gflop"] > efficient["forward_gflop"]
+    assert published["sampling_steps"] == PUBLISHED_SAMPLING_STEPS
+    assert published["sampling_steps_timed"] == 1
+    assert faithful["sampling_steps_timed"] == faithful["sampling_steps"] == 15
+    for row in rows:
+        assert row["video_s"] > row["decode_s"] > 0
+        assert row["peak_memory_bytes"] > 1e8
+    assert "efficient" in capsys.readouterr().out
