@@ -21,7 +21,7 @@ def rotary_angles(frames: int, head_dim: int, device: torch.device) -> tuple[Ten
 
 
 def rotate(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Rotate queries or keys (..., T, head_dim) by the angles of their frames."""
+    """Rotate queries or keys (..., head_dim) by angles that broadcast to (..., head_dim / 2)."""
     first, second = vectors.chunk(2, dim=-1)
     cosines, sines = cosines.to(vectors.dtype), sines.to(vectors.dtype)
     return torch.cat((first * cosines - second * sines, first * sines + second * cosines), dim=-1)
@@ -57,10 +57,14 @@ class TemporalAttention(nn.Module):
         tokens = x.permute(0, 2, 3, 1).reshape(n // frames, frames, h * w, c)
         qkv = self.to_qkv(self.norm(tokens))
         qkv = qkv.view(n // frames, frames, h * w, 3, self.heads, self.head_dim)
-        # (3, B, cells, heads, T, head_dim), cells merged into the batch
-        q, k, v = qkv.permute(3, 0, 2, 4, 1, 5).flatten(1, 2).unbind(0)
+        # Rotated before frames move inwards: there, neighbours in memory are rotated alike.
+        qk, v = qkv.split((2, 1), dim=3)
         angles = rotary_angles(frames, self.head_dim, x.device)
-        out = F.scaled_dot_product_attention(rotate(q, *angles), rotate(k, *angles), v)
+        qk = rotate(qk, *(angle[:, None, None, None] for angle in angles))
+        # (B, cells, heads, T, head_dim) each, cells merged into the batch
+        q, k = qk.permute(3, 0, 2, 4, 1, 5).flatten(1, 2).unbind(0)
+        v = v.squeeze(3).permute(0, 2, 3, 1, 4).flatten(0, 1)
+        out = F.scaled_dot_product_attention(q, k, v)
         out = out.view(n // frames, h * w, self.heads, frames, self.head_dim)
         out = self.to_out(out.permute(0, 3, 1, 2, 4).flatten(3))
         return x + out.view(n, h, w, c).permute(0, 3, 1, 2)
