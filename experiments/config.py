@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.errors import SettingsError, one_sentence
 from experiments.schema import Setting, list_settings, nearest_settings
+from experiments.settings.adapter import AdapterSettings
 from experiments.settings.clips import ClipSettings
 from experiments.settings.music import MusicSettings
 from experiments.settings.run import RunSettings
@@ -59,6 +60,8 @@ class Settings:
     """The diffusion over latent flow: network, loss, schedule, training."""
     music: MusicSettings = field(default_factory=MusicSettings)
     """What stage 2 knows of the music."""
+    adapter: AdapterSettings = field(default_factory=AdapterSettings)
+    """Adapters over the music features, taught genres before stage 2 (`train music-adapter`)."""
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     """How videos are drawn from a trained stage 2."""
     run: RunSettings = field(default_factory=RunSettings)

@@ -28,7 +28,7 @@ from experiments.errors import SettingsError
 
 #: Version of the run folder's format; raised when an older reader would misread a folder.
 FORMAT = 1
-STAGES = ("autoencoder", "diffusion")
+STAGES = ("autoencoder", "diffusion", "music-adapter")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ def check_inputs(settings: Settings, stage: str) -> None:
 
     Args:
         settings: Resolved.
-        stage: `autoencoder` or `diffusion`.
+        stage: `autoencoder`, `diffusion` or `music-adapter`.
 
     Raises:
         SettingsError: If one is not given, missing, or something else.
@@ -28,6 +28,7 @@ def check_inputs(settings: Settings, stage: str) -> None:
         )
     if stage == "diffusion":
         _check_autoencoder(settings.autoencoder)
+    if stage in ("diffusion", "music-adapter"):
         _check_music(settings)
 
 

@@ -11,12 +11,26 @@ from typing import Any
 from experiments.config import Settings, to_dict
 from experiments.errors import SettingsError
 from experiments.manifest import build_manifest, data_digest
-from experiments.results import STAGES, RunFolder
+from experiments.results import RunFolder
 
 #: Settings that a run may go on with other values of: where things are, and how it is watched.
 #: `devices` and `nodes` share the same samples out among other processes.
 _FREE = ("preset", "data", "autoencoder", "out", "resume", "run.", "sampling.", "synthetic.")
-_FREE_ENDINGS = (".train.steps", ".validation_clips", ".workers", ".memory_mb", ".cache")
+_FREE_ENDINGS = (
+    ".train.steps",
+    "adapter.steps",
+    "music.adapter",
+    ".validation_clips",
+    ".workers",
+    ".memory_mb",
+    ".cache",
+)
+#: Settings that a stage does not read.
+_OTHERS = {
+    "autoencoder": ("stage2.", "adapter."),
+    "diffusion": ("stage1.", "adapter."),
+    "music-adapter": ("stage1.", "stage2."),
+}
 #: Of the settings under `run`, those that change what is learnt.
 _BINDING = ("run.precision", "run.on_nan", "run.explode_factor")
 
@@ -117,15 +131,14 @@ def _check_same_run(
     folder: RunFolder, manifest: dict[str, Any], settings: Settings, stage: str
 ) -> None:
     if manifest["stage"] != stage:
-        other = next(name for name in STAGES if name != stage)
         raise SettingsError(
-            f'"{folder.path}" is a run of `train {other}`, not of `train {stage}`; '
+            f'"{folder.path}" is a run of `train {manifest["stage"]}`, not of `train {stage}`; '
             "give another folder as out=."
         )
     before, now = _flat(to_dict(folder.read_settings())), _flat(to_dict(settings))
-    ours = {"autoencoder": "stage2.", "diffusion": "stage1."}[stage]
+    others = _OTHERS[stage]
     for name, value in now.items():
-        free = name.startswith(_FREE) or name.endswith(_FREE_ENDINGS) or name.startswith(ours)
+        free = name.startswith(_FREE) or name.endswith(_FREE_ENDINGS) or name.startswith(others)
         if (name in _BINDING or not free) and before.get(name) != value:
             raise SettingsError(
                 f'The run in "{folder.path}" was started with {name}={_shown(before.get(name))}, '

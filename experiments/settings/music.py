@@ -26,6 +26,9 @@ class MusicSettings:
     """A CLAP checkpoint of LAION (.pt) or a folder of a Hugging Face CLAP model."""
     wav2clip_weights: str = ""
     """Wav2CLIP.pt."""
+    adapter: str = ""
+    """Run folder of `dabfusion train music-adapter`: its frozen adapters stand between the features
+    that are on and the conditioner."""
 
     def __post_init__(self) -> None:
         if self.dim % 4:

@@ -17,11 +17,20 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from lightning_modules.networks.attention import LocalMusicAttention
+from lightning_modules.networks.music_adapter import FeatureAdapter, MusicAdapters
 
 BEAT_MODES = ("none", "global", "frame")
 CLAP_DIM = 512
 CLAP_TOKEN_DIM = 768
 WAV2CLIP_DIM = 512
+SPECTRAL_DIM = 44
+#: Width of each music feature.
+FEATURE_DIMS = {
+    "clap": CLAP_DIM,
+    "clap_tokens": CLAP_TOKEN_DIM,
+    "wav2clip": WAV2CLIP_DIM,
+    "spectral": SPECTRAL_DIM,
+}
 
 
 @dataclass
@@ -80,6 +89,8 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         frames: T of a window; the global beat vector has this length.
         beat_channels, spectral_channels: features a frame.
         reach: how many frames to either side local attention over CLAP's tokens sees.
+        adapted: inner width of the trained adapter before a feature, by the feature's name; see
+            `take_adapters`.
 
     Raises:
         ValueError: an unknown beat mode.
@@ -96,8 +107,9 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         wav2clip: bool = True,
         frames: int = 40,
         beat_channels: int = 7,
-        spectral_channels: int = 44,
+        spectral_channels: int = SPECTRAL_DIM,
         reach: int = 10,
+        adapted: dict[str, int] | None = None,
     ) -> None:
         super().__init__()
         if beats not in BEAT_MODES:
@@ -112,6 +124,14 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.token_attention = LocalMusicAttention(dim, 4, reach) if clap_tokens else None
         self.null_clip = nn.Parameter(torch.zeros(dim))
         self.null_frame = nn.Parameter(torch.zeros(dim))
+        self.adapters = nn.ModuleDict(
+            {name: FeatureAdapter(FEATURE_DIMS[name], w) for name, w in (adapted or {}).items()}
+        ).requires_grad_(False)
+
+    def take_adapters(self, trained: MusicAdapters) -> None:
+        """Copy trained adapters in; they stay frozen here, and are saved with this conditioner."""
+        for name, adapter in self.adapters.items():
+            adapter.load_state_dict(trained.adapters[name].state_dict())
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -145,6 +165,7 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"The model was trained with the music features {', '.join(missing)}, which this "
                 f"input lacks: compute them first."
             )
+        music = music | {name: adapt(music[name]) for name, adapt in self.adapters.items()}
         clip = self._clip(beat_features, music)
         frames = self._frames(beat_features, music)
         if drop is not None:
