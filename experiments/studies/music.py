@@ -13,7 +13,7 @@ Ridge probes from each music feature (log-mel and chroma, beats; CLAP and Wav2CL
 weights are given) to the motion of clips: energy, motion beats a second, alignment, genre,
 choreography; and, frame by frame, to the speed of the next step. Cross-validated by piece of music,
 with intervals over pieces and the features of other pieces as control; canonical correlation.
-Writes report.md and results.json."""
+Writes report.md, probes.png and results.json."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from experiments.errors import SettingsError
     from experiments.results import write_text
     from experiments.studies.music_measure import collect
+    from experiments.studies.music_plots import draw_probes
     from experiments.studies.music_report import measure, report
 
     words = list(args.settings)
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     text = report(results, len(found.music), len(set(found.music)), settings.data)
     write_text(args.out / "report.md", text)
     write_text(args.out / "results.json", json.dumps(results, indent=1) + "\n")
+    draw_probes(results, args.out / "probes.png")
     print(text)
-    print(f"Written to {args.out}: report.md, results.json")
+    print(f"Written to {args.out}: report.md, probes.png, results.json")
     return 0

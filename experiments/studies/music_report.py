@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,10 @@ def measure(found: Collected) -> dict[str, Any]:
         for label, classes in found.labels.items():
             rows[label] = _both(
                 lambda z, c=classes: hits(c, z, found.music), x, other, found.music
-            ) | {"chance": max(map(classes.count, set(classes))) / len(classes)}
+            ) | {
+                "chance": max(map(classes.count, set(classes))) / len(classes),
+                "reachable": _reachable(classes, found.music),
+            }
         results["clips"][name] = rows
         results["canonical"][name] = {
             "own": canonical_correlation(x, motion, found.music),
@@ -43,6 +47,14 @@ def measure(found: Collected) -> dict[str, Any]:
     for name, local in found.frame_features.items():
         results["frames"][name] = _frame_probe(found, local)
     return results
+
+
+def _reachable(classes: list[str], pieces: list[str]) -> float:
+    """Share of the clips whose class some other piece has too: no probe can name the others."""
+    of_class: dict[str, set[str]] = {}
+    for label, piece in zip(classes, pieces, strict=True):
+        of_class.setdefault(label, set()).add(piece)
+    return sum(len(of_class[label]) > 1 for label in classes) / len(classes)
 
 
 def _frame_probe(found: Collected, local: Array) -> dict[str, Any]:
@@ -76,9 +88,11 @@ def report(results: dict[str, Any], clips: int, pieces: int, data: str) -> str:
     lines = [
         "# Does the music embedding carry motion?",
         "",
-        f"{clips} clips of {pieces} pieces of music ({data}). Ridge probes, cross-validated by "
-        "piece; mean and 95% interval over pieces; in brackets the same probe on the features of "
-        "other pieces. R^2 for numbers, accuracy for classes.",
+        "![What each probe finds](probes.png)",
+        "",
+        f"{clips} clips of {pieces} pieces of music ({Path(data).name}). "
+        "Ridge probes, cross-validated by piece; mean and 95% interval over pieces; in brackets "
+        "the same probe on the features of other pieces. R^2 for numbers, accuracy for classes.",
         "",
         "## Clips",
         "",
@@ -93,6 +107,12 @@ def report(results: dict[str, Any], clips: int, pieces: int, data: str) -> str:
     chances = [f"{t} {r['chance']:.2f}" for t, r in rows.items() if "chance" in r]
     if chances:
         lines += ["", "Always naming the commonest class: " + ", ".join(chances) + "."]
+    for target, row in rows.items():
+        if row.get("reachable", 1.0) < 0.99:
+            lines.append(
+                f"Of the clips {row['reachable']:.0%} have a {target} that occurs with another "
+                "piece too; the others no probe can name."
+            )
     lines += [
         "",
         "## Frames",
