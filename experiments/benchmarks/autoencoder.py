@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 
 COMPILED = "all at once, bf16 + compile"
+#: The convolution whose rate decoding is held against: one of its residual blocks', all frames.
+CONVOLUTION = (40, 256, 32)
 
 
 def run(options: list[str]) -> dict[str, Any]:
@@ -37,15 +39,19 @@ def run(options: list[str]) -> dict[str, Any]:
     size = args.size or settings.clips.size
     torch.manual_seed(0)
     network = build_autoencoder(settings.stage1).eval().requires_grad_(False).to(args.device)
-    rate = matrix_rate(args.device, False)
-    rows = _measure(network, args.frames, size, args.repeats, args.device, rate)
+    rates = {
+        "matrix": matrix_rate(args.device, False),
+        "convolution": convolution_rate(args.device, args.repeats),
+    }
+    rows = _measure(network, args.frames, size, args.repeats, args.device, rates)
     parameters = sum(p.numel() for p in network.parameters())
     numbers = {
         "parameters": parameters,
         "frames": args.frames,
         "size": size,
         "threads": torch.get_num_threads(),
-        "matrix_gflops": rate,
+        "matrix_gflops": rates["matrix"],
+        "convolution_gflops": rates["convolution"],
         "peak_memory_gib": _peak_memory(args.device),
         "rows": rows,
     }
@@ -53,8 +59,26 @@ def run(options: list[str]) -> dict[str, Any]:
     return numbers
 
 
+def convolution_rate(device: str, repeats: int) -> float:
+    """GFLOP/s of a 3 x 3 convolution of `CONVOLUTION` (images, channels, side) in float32."""
+    import torch
+    from torch.nn import functional as F
+
+    number, channels, side = CONVOLUTION
+    x = torch.randn(number, channels, side, side, device=device)
+    weight = torch.randn(channels, channels, 3, 3, device=device)
+    with torch.inference_mode():
+        seconds = best_time(lambda: F.conv2d(x, weight, padding=1), max(3, repeats), device)
+    return 2 * number * (channels * side * 3) ** 2 / seconds / 1e9
+
+
 def _measure(
-    network: LatentFlowAutoencoder, frames: int, size: int, repeats: int, device: str, rate: float
+    network: LatentFlowAutoencoder,
+    frames: int,
+    size: int,
+    repeats: int,
+    device: str,
+    rates: dict[str, float],
 ) -> list[dict[str, Any]]:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -91,7 +115,8 @@ def _measure(
                 "at_once_s": fast,
                 "speedup": slow / fast,
                 "gflop": gflop,
-                "share_of_matrix_rate": gflop / fast / rate,
+                "share_of_matrix_rate": gflop / fast / rates["matrix"],
+                "share_of_convolution_rate": gflop / fast / rates["convolution"],
             }
             if device == "cuda":
                 row[COMPILED] = _compiled(network, part, reference, video, flow, repeats)
@@ -123,17 +148,19 @@ def _peak_memory(device: str) -> float:
 def _print(numbers: dict[str, Any]) -> None:
     print(
         f"{numbers['parameters'] / 1e6:.1f} M parameters, {numbers['frames']} frames of "
-        f"{numbers['size']} x {numbers['size']}, {numbers['threads']} threads, matrix product "
-        f"{numbers['matrix_gflops']:.0f} GFLOP/s, peak memory {numbers['peak_memory_gib']:.1f} GiB"
+        f"{numbers['size']} x {numbers['size']}, {numbers['threads']} threads, peak memory "
+        f"{numbers['peak_memory_gib']:.1f} GiB\nMatrix product {numbers['matrix_gflops']:.0f} "
+        f"GFLOP/s, 3 x 3 convolution {numbers['convolution_gflops']:.0f} GFLOP/s"
     )
-    headings = ("one by one", "at once", "speed-up", "GFLOP", "of matrix rate")
-    widths = (12, 10, 10, 8, 15)
+    headings = ("one by one", "at once", "speed-up", "GFLOP", "of matrix", "of convolution")
+    widths = (12, 10, 10, 8, 11, 16)
     cells = (f"{name:>{width}}" for name, width in zip(headings, widths, strict=True))
     print(f"{'':10}" + "".join(cells))
     for row in numbers["rows"]:
         print(
             f"{row['part']:10}{row['one_by_one_s']:>10.2f} s{row['at_once_s']:>8.2f} s"
-            f"{row['speedup']:>10.2f}{row['gflop']:>8.0f}{row['share_of_matrix_rate']:>15.0%}"
+            f"{row['speedup']:>10.2f}{row['gflop']:>8.0f}{row['share_of_matrix_rate']:>11.0%}"
+            f"{row['share_of_convolution_rate']:>16.0%}"
         )
         if COMPILED in row:
             print(f"{'':10}{COMPILED}: {row[COMPILED]:.3f} s")

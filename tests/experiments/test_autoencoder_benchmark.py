@@ -1,0 +1,18 @@
+"""The benchmark of stage 1 runs, and its numbers belong together."""
+
+import pytest
+
+from experiments.benchmarks.autoencoder import run
+
+
+@pytest.mark.long
+def test_flow_and_decoding_are_timed_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--preset", "quickstart", "--frames", "3", "--size", "32", "--repeats", "1"]
+    numbers = run(words)
+    assert [row["part"] for row in numbers["rows"]] == ["flow", "decoding"]
+    for row in numbers["rows"]:
+        assert row["speedup"] == pytest.approx(row["one_by_one_s"] / row["at_once_s"])
+        for kind in ("matrix", "convolution"):
+            share = row["gflop"] / row["at_once_s"] / numbers[f"{kind}_gflops"]
+            assert row[f"share_of_{kind}_rate"] == pytest.approx(share)
+    assert "of convolution" in capsys.readouterr().out
