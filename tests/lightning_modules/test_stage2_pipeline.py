@@ -112,6 +112,9 @@ def test_the_same_seed_gives_the_same_video_and_another_another(pipe, picture, s
     )
     assert torch.equal(first.frames, again.frames)
     assert not torch.equal(first.latent_flow, other.latent_flow)
+    own = torch.Generator().manual_seed(3)
+    given = pipe(picture, song, sample_rate=RATE, seconds=0.8, generator=own)
+    assert torch.equal(given.frames, first.frames)
 
 
 def test_any_kind_of_picture_gives_the_same_dance(pipe, picture, song, tmp_path) -> None:
