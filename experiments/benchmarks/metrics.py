@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 #: The issue's bars: cost from frames relative to the flow alone, and milliseconds from latent flow.
 FRAMES_BAR = 1.2
 LATENT_BAR_MS = 2.0
+#: Clips of one update.
+BATCH = 8
 
 
 def run(options: list[str]) -> dict[str, Any]:
     """Time the scoring of rendered clips of 40 x 128 x 128.
 
     The bare flow is OpenCV's Farneback of all pairs of grey frames, spread over the same number
-    of threads. Processor time is given beside wall time: it does not depend on what else runs.
+    of threads, with its own allocations and the cheapest way to grey. The kinds take turns, batch
+    by batch, so that a busy machine slows all alike. Processor time is given beside wall time.
 
     Args:
         options: command-line words; see `--help`.
@@ -31,32 +35,10 @@ def run(options: list[str]) -> dict[str, Any]:
     args = parser.parse(options)
     import torch
 
-    from datamodules.synthetic import DanceSpec, render_clip
-    from metrics import MotionMusicAlignment2D
-    from metrics.functional.motion_video import motion_from_video
-
     # Clips are spread over threads here; torch's own would fight them for the same cores.
     torch.set_num_threads(1)
-    made = [
-        render_clip(DanceSpec(seed=seed, size=128)).frames for seed in range(min(8, args.clips))
-    ]
-    batches = [torch.stack([made[(k + i) % len(made)] for i in range(8)]) for k in range(8)]
-    beats = (0.2 + 0.5 * torch.arange(8)).expand(8, -1)
-    rounds = max(1, args.clips // 8)
-    metric = MotionMusicAlignment2D()
-
-    def score_frames(k: int) -> None:
-        metric.update(motion=motion_from_video(batches[k % 8], 10, workers=args.threads),
-                      fps=10, music_beats=beats)  # fmt: skip
-
-    latent = 0.1 * torch.randn(8, 40, 3, 32, 32).cumsum(1)
-    numbers = {
-        "bare_flow": _timed(lambda k: _bare_flow(batches[k % 8], args.threads), rounds),
-        "from_frames": _timed(score_frames, rounds),
-        "from_latent_flow": _timed(
-            lambda _: metric.update(latent_flow=latent, fps=10, music_beats=beats), rounds
-        ),
-    }
+    rounds = max(1, args.clips // BATCH)
+    numbers = _in_turns(_kinds(args.threads), rounds)
     ratio = numbers["from_frames"]["cpu_ms"] / numbers["bare_flow"]["cpu_ms"]
     wall_ratio = numbers["from_frames"]["wall_ms"] / numbers["bare_flow"]["wall_ms"]
     print(f"{'':20}{'wall ms/clip':>14}{'processor ms/clip':>20}")
@@ -69,7 +51,7 @@ def run(options: list[str]) -> dict[str, Any]:
         f"from latent flow: {numbers['from_latent_flow']['wall_ms']:.2f} ms (bar {LATENT_BAR_MS})"
     )
     return {
-        "clips": rounds * 8,
+        "clips": rounds * BATCH,
         "threads": args.threads,
         "ms_per_clip": numbers,
         "ratio_to_flow": ratio,
@@ -83,16 +65,45 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2, help="threads (default: 2)")
 
 
-def _timed(work: Callable[[int], None], rounds: int) -> dict[str, float]:
-    """Milliseconds a clip of work on batches of eight, after one round to warm up."""
-    work(0)
-    wall, processor = time.perf_counter(), time.process_time()
-    for k in range(rounds):
-        work(k)
-    scale = 1000 / (8 * rounds)
+def _kinds(threads: int) -> dict[str, Callable[[int], None]]:
+    """What is timed: functions of the round, each for `BATCH` clips."""
+    import torch
+
+    from datamodules.synthetic import DanceSpec, render_clip
+    from metrics import MotionMusicAlignment2D
+    from metrics.functional.motion_video import motion_from_video
+
+    made = [render_clip(DanceSpec(seed=seed, size=128)).frames for seed in range(BATCH)]
+    videos = [torch.stack(made[k:] + made[:k]) for k in range(BATCH)]
+    beats = (0.2 + 0.5 * torch.arange(8)).expand(BATCH, -1)
+    latent = 0.1 * torch.randn(BATCH, 40, 3, 32, 32).cumsum(1)
+    metric = MotionMusicAlignment2D()
+
+    def score_frames(k: int) -> None:
+        signal = motion_from_video(videos[k % BATCH], 10, workers=threads)
+        metric.update(motion=signal, fps=10, music_beats=beats)
+
     return {
-        "wall_ms": (time.perf_counter() - wall) * scale,
-        "cpu_ms": (time.process_time() - processor) * scale,
+        "bare_flow": lambda k: _bare_flow(videos[k % BATCH], threads),
+        "from_frames": score_frames,
+        "from_latent_flow": lambda _: metric.update(latent_flow=latent, fps=10, music_beats=beats),
+    }
+
+
+def _in_turns(kinds: dict[str, Callable[[int], None]], rounds: int) -> dict[str, dict[str, float]]:
+    """Milliseconds a clip of every kind, after one round to warm up."""
+    wall: dict[str, float] = defaultdict(float)
+    processor: dict[str, float] = defaultdict(float)
+    for k in range(rounds + 1):
+        for name, work in kinds.items():
+            started = time.perf_counter(), time.process_time()
+            work(k)
+            if k > 0:
+                wall[name] += time.perf_counter() - started[0]
+                processor[name] += time.process_time() - started[1]
+    scale = 1000 / (BATCH * rounds)
+    return {
+        name: {"wall_ms": wall[name] * scale, "cpu_ms": processor[name] * scale} for name in kinds
     }
 
 
@@ -106,7 +117,7 @@ def _bare_flow(video: Any, threads: int) -> None:
     from metrics.functional.optical_flow import FARNEBACK
 
     def one_clip(frames: Any) -> None:
-        grey = [cv2.cvtColor(f.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY) for f in frames]
+        grey = [cv2.cvtColor(cv2.merge(list(f)), cv2.COLOR_RGB2GRAY) for f in frames.numpy()]
         for before, after in pairwise(grey):
             cv2.calcOpticalFlowFarneback(before, after, None, *FARNEBACK)  # type: ignore[call-overload]
 

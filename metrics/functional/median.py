@@ -7,6 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+#: Rows shorter than this are put in order altogether, which numpy does faster than in part.
+SHORT = 4096
+
 
 def median(values: Tensor) -> Tensor:
     """Median of the last axis: the mean of the two middle values where their number is even.
@@ -30,5 +33,8 @@ def median(values: Tensor) -> Tensor:
 def array_median(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """`median` of an array (..., N), which keeps its precision."""
     low, high = (values.shape[-1] - 1) // 2, values.shape[-1] // 2
-    ordered = np.partition(values, (low, high), axis=-1)
+    if values.shape[-1] < SHORT:
+        ordered = np.sort(values, axis=-1)
+    else:
+        ordered = np.partition(values, (low, high), axis=-1)
     return (ordered[..., low] + ordered[..., high]) * values.dtype.type(0.5)

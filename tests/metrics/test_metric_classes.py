@@ -239,3 +239,40 @@ def test_messages() -> None:
         FrechetVideoDistance(dimension=2).compute()
     with pytest.raises(ValueError, match="extractor"):
         FrechetVideoDistance()
+
+
+def test_one_collection_of_every_score_of_beats() -> None:
+    """All of them from one motion, as a collection: its own prefixes, forward, clone and reset."""
+    scores = MetricCollection(
+        {"align": MotionMusicAlignment2D(), "f1": BeatF1(), "phase": PhaseCosine()}, prefix="val/"
+    )
+    copy = scores.clone(prefix="test/")
+    first = scores(**batch(4, 1))
+    assert {"val/align_corrected", "val/f1_corrected", "val/phase"} <= set(first)
+    scores.update(**batch(3, 2))
+    copy.update(**batch(4, 1))
+    for name, value in copy.compute().items():
+        torch.testing.assert_close(value, first[name.replace("test/", "val/")], equal_nan=True)
+    scores.reset()
+    assert scores["align"].clips == 0
+
+
+@pytest.mark.parametrize("name", ["BeatAlignmentScore", "AVAlign", "MotionJerk"])
+def test_forward_of_scores_with_other_inputs(name: str) -> None:
+    arguments = {
+        "BeatAlignmentScore": lambda part: {
+            "speed": part["motion"], "fps": 10, "music_beats": part["music_beats"]
+        },
+        "AVAlign": lambda part: {
+            "magnitude": part["motion"], "fps": 10, "onsets": part["music_beats"]
+        },
+        "MotionJerk": lambda part: {"motion": part["motion"], "fps": 10},
+    }[name]  # fmt: skip
+    metric, whole = getattr(metrics, name)(), getattr(metrics, name)()
+    for seed in (1, 2):
+        alone = getattr(metrics, name)()
+        alone.update(**arguments(batch(seed, seed)))
+        found = flat(metric(**arguments(batch(seed, seed))))
+        torch.testing.assert_close(found, flat(alone.compute()))
+        whole.update(**arguments(batch(seed, seed)))
+    torch.testing.assert_close(flat(metric.compute()), flat(whole.compute()))

@@ -10,12 +10,19 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+import metrics
 from metrics import (
+    AVAlign,
+    BeatAlignmentScore,
+    BeatF1,
     FrechetVideoDistance,
     KernelVideoDistance,
     MotionDiversity,
+    MotionJerk,
     MotionMusicAlignment2D,
     NearestTrainingClip,
+    PhaseCosine,
+    WarpError,
 )
 
 #: Clips of each process: uneven, and one empty.
@@ -29,28 +36,42 @@ def filled(first: int, last: int) -> dict[str, dict[str, float]]:
     beats = 0.1 + 0.2 * torch.rand(7, 1, generator=random) + 0.5 * torch.arange(8)
     names = ["a", "a", "b", "c", "c", "c", "d"]
     true, made = torch.rand(2, 7, 3, generator=random).unbind(0)
-    alignment = MotionMusicAlignment2D()
+    video = torch.randint(0, 255, (7, 3, 3, 24, 24), generator=random, dtype=torch.uint8)
+    by_music = {
+        "MotionMusicAlignment2D": MotionMusicAlignment2D(),
+        "BeatF1": BeatF1(),
+        "PhaseCosine": PhaseCosine(),
+    }
+    bas, av_align, jerk, warp = BeatAlignmentScore("mint"), AVAlign(), MotionJerk(), WarpError()
     frechet, kernel = FrechetVideoDistance(dimension=3), KernelVideoDistance(None, 3, capacity=9)
     diversity, nearest = MotionDiversity(3, capacity=9), NearestTrainingClip(3, capacity=9)
     for clip in range(first, last):
         here = slice(clip, clip + 1)
-        alignment.update(motion=motion[here], fps=10, music_beats=beats[here],
-                         music_ids=names[here])  # fmt: skip
-        for metric in (frechet, kernel):
-            metric.update(true[here], real=True)
-            metric.update(made[here], real=False)
+        for metric in by_music.values():
+            metric.update(motion=motion[here], fps=10, music_beats=beats[here],
+                          music_ids=names[here])  # fmt: skip
+        bas.update(speed=motion[here], fps=10, music_beats=beats[here])
+        av_align.update(magnitude=motion[here], fps=10, onsets=beats[here])
+        jerk.update(motion=motion[here], fps=10)
+        warp.update(video[here])
+        for distance in (frechet, kernel):
+            distance.update(true[here], real=True)
+            distance.update(made[here], real=False)
         diversity.update(true[here])
         nearest.update(true[here], training=True)
         nearest.update(made[here], training=False)
+    rest = (bas, av_align, jerk, warp, frechet, kernel, diversity, nearest)
     found = {
-        "alignment": alignment.compute(),
-        "frechet": {"value": frechet.compute()},
-        "kernel": {"value": kernel.compute()},
-        "diversity": {"value": diversity.compute()},
-        "nearest": nearest.compute(),
-        "after": {"clips": alignment.compute()["clips"]},
+        name: metric.compute()
+        for name, metric in [*by_music.items(), *((type(m).__name__, m) for m in rest)]
     }
-    return {name: {k: float(v) for k, v in values.items()} for name, values in found.items()}
+    found["after"] = by_music["MotionMusicAlignment2D"].compute()  # a second one changes nothing
+    return {name: _numbers(value) for name, value in found.items()}
+
+
+def _numbers(value: torch.Tensor | dict[str, torch.Tensor]) -> dict[str, float]:
+    plain = value if isinstance(value, dict) else {"value": value}
+    return {key: float(one) for key, one in plain.items()}
 
 
 def work(rank: int, shares: tuple[int, int], port: int, folder: str) -> None:
@@ -68,6 +89,7 @@ def test_two_processes_equal_one(case: str, tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     mp.spawn(work, args=(SHARES[case], port, str(tmp_path)), nprocs=2)
     expected = filled(0, 7)
+    assert set(expected) == {*metrics.__all__, "after"} - {"VERSION"}
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for name, values in expected.items():
