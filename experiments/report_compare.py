@@ -24,8 +24,6 @@ from metrics.functional.bootstrap import Interval
 COLOURS, DASHES = 10, 5
 
 
-#: What a dance is judged by stands first: its score, and the controls that must fall.
-FIRST_METRICS = ("corrected", "half_beat_off", "other_music", "shifted", "raw", "chance")
 FIRST_CURVES = ("val/align_corrected", "val/loss")
 
 
@@ -148,13 +146,11 @@ def _setting_text(value: Any) -> str:
 
 
 def _table_context(table: ScoreTable, first: ScoreTable, names: Sequence[str]) -> dict[str, Any]:
-    metrics = [name for name in FIRST_METRICS if name in table.metrics]
-    metrics += [name for name in table.metrics if name not in metrics]
     keys = [key for key in {**first.protocol, **table.protocol} if "hash" not in key]
     rows = []
     for row in table.rows:
         cells = []
-        for metric in metrics:
+        for metric in table.metrics:
             score = row.scores.get(metric)
             difference = row.differences.get(metric)
             cells.append(
@@ -163,7 +159,7 @@ def _table_context(table: ScoreTable, first: ScoreTable, names: Sequence[str]) -
                     "text": format_number(score.mean) if score else "–",
                     "interval": _interval(score),
                     "difference": _difference(difference),
-                    "certain": bool(difference) and _is_clear(difference),
+                    "certain": difference is not None and _is_clear(difference),
                 }
             )
         rows.append({"index": names.index(row.run), "clips": row.clips, "cells": cells})
@@ -171,7 +167,7 @@ def _table_context(table: ScoreTable, first: ScoreTable, names: Sequence[str]) -
         "hash": table.protocol_hash,
         "protocol": table.protocol,
         "apart": [key for key in keys if first.protocol.get(key) != table.protocol.get(key)],
-        "metrics": metrics,
+        "metrics": table.metrics,
         "rows": rows,
         "baseline": names.index(table.baseline),
     }

@@ -9,6 +9,9 @@ import numpy as np
 from experiments.report_runs import Evaluation, RunRecord
 from metrics.functional.bootstrap import Interval, cluster_bootstrap
 
+#: What a dance is judged by stands first: its score, and the controls that must fall.
+FIRST_METRICS = ("corrected", "half_beat_off", "other_music", "shifted", "raw", "chance")
+
 
 @dataclass(frozen=True)
 class ScoreRow:
@@ -90,7 +93,9 @@ def _table(
     draws: int,
 ) -> ScoreTable:
     base_run, base = next(((run, e) for run, e in members if run.name == baseline), members[0])
-    metrics = list(dict.fromkeys(name for _, e in members for name in e.scores))
+    found = dict.fromkeys(name for _, e in members for name in e.scores)
+    metrics = [name for name in FIRST_METRICS if name in found]
+    metrics += [name for name in found if name not in metrics]
     rows = []
     for run, evaluation in members:
         scores = {

@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PROJECT",
         help="also log the page to a Weights & Biases project (offline where not logged in)",
     )
+    parser.add_argument(
+        "--wandb-report",
+        metavar="PROJECT",
+        help="also make a report of the runs in the Weights & Biases project that they logged to "
+        "(needs `wandb login` and the package wandb-workspaces)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,4 +55,8 @@ def run(args: argparse.Namespace) -> int:
         from experiments.report_wandb import log_page
 
         log_page(args.out, args.wandb, args.title)
+    if args.wandb_report:
+        from experiments.report_wandb import report_runs
+
+        print(f"Report: {report_runs(args.runs, args.wandb_report, args.title)}")
     return 0

@@ -57,7 +57,7 @@ def test_protocols_are_not_mixed_and_differences_are_paired(tmp_path: Path) -> N
     runs = [read_run(tmp_path / name, name) for name in "abc"]
     first, second = score_tables(runs)
     assert [[row.run for row in table.rows] for table in (first, second)] == [["a", "b"], ["c"]]
-    assert first.metrics == ["align", "chance"]
+    assert first.metrics == ["chance", "align"]
     row = first.rows[1]
     assert row.scores["align"].mean == pytest.approx(hard.mean() + 0.2)
     assert row.scores["align"].low < 0 < row.scores["align"].high
