@@ -17,6 +17,9 @@ from datamodules.aist import AISTDataModule
 from datamodules.batch import ClipBatch, to_unit
 from datamodules.splits import Split
 from experiments.evaluation import Row, ScoredClip, clip_rows, score_clips
+from experiments.settings.run import RunSettings
+from experiments.sharing import in_batches, share_work
+from experiments.training_ranks import ALONE, Ranks
 from lightning_modules.pipeline import DabFusionPipeline
 from lightning_modules.randomness import Purpose, generator_for
 from lightning_modules.reconstruction import reconstruction_scores, reconstruction_sums
@@ -40,7 +43,15 @@ class HeldoutScores:
     """Name, true and generated frames (T, 3, H, W) uint8 of the first clips."""
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class _Batch:
+    """What came of one batch of clips."""
+
+    scored: dict[str, list[ScoredClip]]
+    sums: Tensor
+    shown: list[tuple[str, Tensor, Tensor]]
+
+
 def score_heldout(
     pipeline: DabFusionPipeline,
     data: AISTDataModule,
@@ -49,6 +60,8 @@ def score_heldout(
     seed: int = 0,
     clips: int = 0,
     shown: int = 6,
+    run: RunSettings | None = None,
+    ranks: Ranks = ALONE,
     progress: Callable[[int, int], None] | None = None,
 ) -> HeldoutScores:
     """Generate and score the clips of a split.
@@ -60,35 +73,48 @@ def score_heldout(
         seed: of the noise; a clip's noise depends on it and the clip's place in the split alone.
         clips: how many, spread over the videos; 0 for all.
         shown: how many to keep the frames of.
-        progress: called with (clips done, all clips).
+        run: where to compute; by default where the pipeline is.
+        ranks: processes that share the clips out; each of them gets all that came of it.
+        progress: called with (batches done, all batches).
     """
-    total = len(data.windows(split))
-    total = min(clips, total) if clips else total
-    loader = data.val_dataloader() if split == "val" else data.test_dataloader()
-    scored: dict[str, list[ScoredClip]] = {name: [] for name in SETS}
-    sums: list[Tensor] = []
-    kept: list[tuple[str, Tensor, Tensor]] = []
-    done = 0
-    for batch in loader:
-        if done >= total:
-            break
-        batch = batch.first(total - done).to(pipeline.denoiser.device)
-        frames, batch_sums = _three_sets(pipeline, batch, seed)
-        sums.append(batch_sums)
-        for name, video in frames.items():
-            scored[name] += score_clips(
+    dataset = data.dataset(split)
+    total = min(clips, len(dataset)) if clips else len(dataset)
+    loading = data.loading
+
+    def work(places: range) -> _Batch:
+        batch = dataset.__getitems__(list(places)).to(pipeline.denoiser.device)
+        with torch.no_grad():
+            frames, sums = _three_sets(pipeline, batch, seed)
+        scored = {
+            name: score_clips(
                 video.cpu(), batch.fps, batch.beats.cpu(), batch.clip_ids, batch.music_ids
             )
-        for i in range(min(len(batch), shown - len(kept))):
-            kept.append((batch.clip_ids[i], frames["true"][i].cpu(), frames["generated"][i].cpu()))
-        done += len(batch)
-        if progress is not None:
-            progress(done, total)
-    return HeldoutScores(
-        rows={name: _rows(clips) for name, clips in scored.items()},
-        reconstruction=reconstruction_scores(torch.stack(sums).sum(dim=0)),
-        shown=kept,
+            for name, video in frames.items()
+        }
+        kept = [
+            (batch.clip_ids[i], frames["true"][i].cpu(), frames["generated"][i].cpu())
+            for i, place in enumerate(places)
+            if place < shown
+        ]
+        return _Batch(scored, sums.cpu(), kept)
+
+    done = share_work(
+        in_batches(total, loading.evaluation_batch_size or loading.batch_size),
+        work,
+        networks=[pipeline.autoencoder, pipeline.denoiser, pipeline.music],
+        run=run or RunSettings(accelerator="cpu" if _on_cpu(pipeline) else "gpu", devices=1),
+        ranks=ranks,
+        progress=progress,
     )
+    return HeldoutScores(
+        rows={name: _rows([clip for b in done for clip in b.scored[name]]) for name in SETS},
+        reconstruction=reconstruction_scores(torch.stack([b.sums for b in done]).sum(dim=0)),
+        shown=[dance for b in done for dance in b.shown],
+    )
+
+
+def _on_cpu(pipeline: DabFusionPipeline) -> bool:
+    return pipeline.denoiser.device.type == "cpu"
 
 
 def _three_sets(
@@ -113,9 +139,16 @@ def _three_sets(
 
 
 def generate_flow(pipeline: DabFusionPipeline, batch: ClipBatch, seed: int) -> Tensor:
-    """Absolute latent flow (B, T, 3, h, w) generated for a batch's references and music."""
+    """Absolute latent flow (B, T, 3, h, w) generated for a batch's references and music.
+
+    Clips that are longer than those of the training are danced in overlapping windows, as songs.
+    """
     settings = pipeline.settings
     frames = batch.beat_features.shape[1]
+    windows = Windows(frames, 0, batch=len(batch))
+    if frames > settings.frames:
+        overlap = min(settings.overlap, settings.frames - 1)
+        windows = Windows(settings.frames, overlap, batch=len(batch))
     return sample_latent_flow(
         pipeline.denoiser,
         pipeline.music,
@@ -125,7 +158,7 @@ def generate_flow(pipeline: DabFusionPipeline, batch: ClipBatch, seed: int) -> T
         batch.music,
         steps=settings.steps,
         guidance=Guidance(settings.guidance_scale, settings.image_guidance_scale),
-        windows=Windows(frames, 0, batch=len(batch)),
+        windows=windows,
         generators=[generator_for(seed, Purpose.SAMPLING, 0, i) for i in batch.index.tolist()],
     )
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from datamodules.batch import ClipBatch, to_unit
 from datamodules.cache import FeatureStore
-from datamodules.clips import ClipDataset
 from datamodules.splits import Split
 from experiments.build.data import build_clip_data, build_flow_store
 from experiments.config import Settings
+from experiments.sharing import in_batches, share_work
+from experiments.training_ranks import ALONE, Ranks
 from lightning_modules.checkpoints import autoencoder_digest, load_autoencoder
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 
@@ -30,6 +31,7 @@ def cache_latent_flow(
     *,
     splits: tuple[Split, ...] = TRAINING_SPLITS,
     batch_size: int = 8,
+    ranks: Ranks = ALONE,
     progress: Callable[[int, int], None] | None = None,
 ) -> FeatureStore:
     """Latent flow of all clips of some splits under the stage 1 that `settings` name.
@@ -37,30 +39,43 @@ def cache_latent_flow(
     Args:
         settings: resolved; `data` and `autoencoder` are folders.
         splits: whose clips.
-        batch_size: clips at a time.
-        progress: called with (clips done, all clips).
+        batch_size: clips at a time. A clip is computed among the same others whatever is there
+            already and however many processes there are, so that its bytes are the same.
+        ranks: processes that share the clips out.
+        progress: called with (batches done, all batches).
 
     Returns:
         The store: items by clip id, each `latent_flow` (T, 3, h, w) float16.
     """
-    autoencoder = load_autoencoder(Path(settings.autoencoder)).to(_device(settings))
+    autoencoder = load_autoencoder(Path(settings.autoencoder))
     data = build_clip_data(settings, batch_size)
     store = build_flow_store(settings, data.index, autoencoder_digest(autoencoder))
     datasets = [data.dataset(split, view="clips") for split in splits]
-    total = sum(len(dataset) for dataset in datasets)
-    done = 0
-    for dataset in datasets:
-        ids = dataset.clip_ids
-        missing = [place for place, clip in enumerate(ids) if not store.has(clip)]
-        done += len(ids) - len(missing)
-        if progress is not None:
-            progress(done, total)
-        for batch in _batches(dataset, missing, batch_size):
-            for clip, flow in zip(batch.clip_ids, flow_of(autoencoder, batch), strict=True):
+    names = [dataset.clip_ids for dataset in datasets]
+    pieces = [
+        (number, places)
+        for number, dataset in enumerate(datasets)
+        for places in in_batches(len(dataset), batch_size)
+    ]
+
+    def write(piece: tuple[int, range]) -> None:
+        number, places = piece
+        missing = {names[number][p] for p in places if not store.has(names[number][p])}
+        if not missing:
+            return
+        batch = datasets[number].__getitems__(list(places))
+        for clip, flow in zip(batch.clip_ids, flow_of(autoencoder, batch), strict=True):
+            if clip in missing:
                 store.put(clip, {"latent_flow": flow})
-            done += len(batch)
-            if progress is not None:
-                progress(done, total)
+
+    share_work(
+        pieces,
+        write,
+        networks=[autoencoder],
+        run=settings.run,
+        ranks=ranks,
+        progress=progress,
+    )
     return store
 
 
@@ -82,14 +97,3 @@ def stored_flows(store: FeatureStore, clip_ids: list[str], most: int = 512) -> I
     step = max(1, len(clip_ids) // most)
     for clip in clip_ids[::step]:
         yield store.get(clip)["latent_flow"].float()
-
-
-def _batches(dataset: ClipDataset, places: list[int], size: int) -> Iterator[ClipBatch]:
-    for start in range(0, len(places), size):
-        yield dataset.__getitems__(places[start : start + size])
-
-
-def _device(settings: Settings) -> torch.device:
-    wanted = settings.run.accelerator
-    use_gpu = wanted == "gpu" or (wanted == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if use_gpu else "cpu")

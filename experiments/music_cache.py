@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from datamodules.cache import FeatureStore
+from datamodules.clips import ClipDataset
 from datamodules.index import Index
 from datamodules.splits import Split
 from datamodules.windows import music_clip_id
 from experiments.build.data import build_clip_data, build_music_store
 from experiments.build.music import build_encoders
 from experiments.config import Settings
-from experiments.errors import SettingsError
 from experiments.latent_cache import TRAINING_SPLITS
 from experiments.progress import shown_progress
+from experiments.sharing import in_batches, share_work
+from experiments.training_ranks import ALONE, Ranks
 from lightning_modules import clap
 from lightning_modules.clap import weights_digest
 
@@ -46,6 +51,7 @@ def cache_music(
     settings: Settings,
     *,
     splits: tuple[Split, ...] = TRAINING_SPLITS,
+    ranks: Ranks = ALONE,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[FeatureStore, ...]:
     """Embeddings of all clips of some splits under the encoders that `settings` name.
@@ -53,7 +59,8 @@ def cache_music(
     Args:
         settings: resolved.
         splits: whose clips.
-        progress: called with (clips done, all clips).
+        ranks: processes that share the clips out.
+        progress: called with (batches done, all batches).
 
     Returns:
         One store a feature; none where the model hears through no frozen encoder.
@@ -66,59 +73,88 @@ def cache_music(
     stores = music_stores(settings, data.index)
     if encoders is None or not stores:
         return ()
-    datasets = [data.dataset(split, view="clips") for split in splits]
-    total, done = sum(map(len, datasets)), 0
-    for dataset in datasets:
-        names = [music_clip_id(data.index.names[w.video], w) for w in dataset.windows]
-        known = {n for n in names if all(store.has(n) for store in stores.values())}
-        # A mirrored clip sounds like its original.
-        missing = {name: place for place, name in enumerate(names) if name not in known}
-        done += sum(name in known for name in names)
-        places = list(missing.values())
-        for start in range(0, len(places), BATCH):
-            chosen = places[start : start + BATCH]
-            batch = dataset.__getitems__(chosen)
-            assert batch.waveform is not None
-            frames = settings.clips.frames
-            found = encoders.features(batch.waveform, batch.sample_rate, frames, batch.fps)
-            for row, place in enumerate(chosen):
-                for name, store in stores.items():
-                    store.put(names[place], {name: found[name][row].half().cpu().contiguous()})
-            done += sum(name == names[place] for place in chosen for name in names)
-            if progress is not None:
-                progress(done, total)
+    # Once by its name: a mirrored clip sounds like its original.
+    clips: dict[str, tuple[ClipDataset, int]] = {}
+    for split in splits:
+        dataset = data.dataset(split, view="clips")
+        for place, window in enumerate(dataset.windows):
+            clips.setdefault(
+                music_clip_id(data.index.names[window.video], window), (dataset, place)
+            )
+    names = list(clips)
+
+    def write(places: range) -> None:
+        chosen = [names[place] for place in places]
+        missing = [name for name in chosen if not all(s.has(name) for s in stores.values())]
+        if not missing:
+            return
+        heard = [clips[name][0].__getitems__([clips[name][1]]) for name in chosen]
+        waveforms = torch.cat([batch.waveform for batch in heard if batch.waveform is not None])
+        frames = settings.clips.frames
+        found = encoders.features(waveforms, clap.SAMPLE_RATE, frames, heard[0].fps)
+        for row, name in enumerate(chosen):
+            if name in missing:
+                for kind, store in stores.items():
+                    store.put(name, {kind: found[kind][row].half().cpu().contiguous()})
+
+    share_work(
+        in_batches(len(names), BATCH), write, run=settings.run, ranks=ranks, progress=progress
+    )
     return tuple(stores.values())
 
 
-def cache_music_for_training(settings: Settings, alone: bool) -> tuple[FeatureStore, ...]:
+def cache_music_for_training(settings: Settings, ranks: Ranks) -> tuple[FeatureStore, ...]:
     """Have the embeddings of all training and validation clips' sound on disk.
 
     Args:
         settings: Resolved.
-        alone: Whether this process may compute what is missing.
+        ranks: Processes that train, and share out what is missing.
 
     Returns:
         One store a feature; none where the model hears through no frozen encoder.
 
     Raises:
         CheckpointError: If an encoder is switched on without its weights.
-        SettingsError: If some embeddings are missing and several processes train.
     """
+    stores, missing = uncached_music(settings)
+    if not missing:
+        return stores
+    with shown_progress("Music embeddings") as progress:
+        return cache_music(settings, ranks=ranks, progress=progress)
+
+
+def uncached_music(settings: Settings) -> tuple[tuple[FeatureStore, ...], list[str]]:
+    """Where the embeddings of training and validation clips lie, and clips whose are not there."""
     if not hears_encoders(settings):
-        return ()
-    if alone:
-        with shown_progress("Music embeddings") as progress:
-            return cache_music(settings, progress=progress)
+        return (), []
     data = build_clip_data(settings, 1, frames="none")
-    stores = music_stores(settings, data.index)
-    names = [
+    stores = tuple(music_stores(settings, data.index).values())
+    names = {
         music_clip_id(data.index.names[window.video], window)
         for split in TRAINING_SPLITS
         for window in data.windows(split)
-    ]
-    if any(not store.has(name) for store in stores.values() for name in names):
-        raise SettingsError(
-            "The music embeddings of the clips are not all cached, and several processes cannot "
-            "do it together; run `dabfusion cache` with the same settings first."
-        )
-    return tuple(stores.values())
+    }
+    return stores, sorted(n for n in names if not all(store.has(n) for store in stores))
+
+
+def cache_needed_music(
+    settings: Settings, needs: Sequence[str], split: Split, ranks: Ranks = ALONE
+) -> tuple[FeatureStore, ...]:
+    """Embeddings of a split's clips for a trained model, whatever the settings switch on.
+
+    Args:
+        settings: resolved; with the encoders' weights.
+        needs: the features that the model hears.
+        split: whose clips.
+        ranks: processes that share the clips out.
+
+    Raises:
+        CheckpointError: a feature's weights are not given or not its own.
+    """
+    music = replace(
+        settings.music,
+        clap="clap" in needs,
+        clap_tokens="clap_tokens" in needs,
+        wav2clip="wav2clip" in needs,
+    )
+    return cache_music(replace(settings, music=music), splits=(split,), ranks=ranks)

@@ -11,7 +11,13 @@ Progress = Callable[[int, int], None]
 
 @contextmanager
 def shown_progress(title: str) -> Iterator[Progress]:
-    """A bar with the time that is left."""
+    """A bar with the time that is left; of several processes that share the work only the first
+    shows one."""
+    from experiments.training_ranks import is_main_rank
+
+    if not is_main_rank():
+        yield lambda done, total: None
+        return
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

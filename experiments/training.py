@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,24 +12,32 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from experiments.config import Settings, to_dict
-from experiments.errors import Interrupted, RankLost, SettingsError
+from experiments.errors import Interrupted, SettingsError
+from experiments.logging_file import log_to
 from experiments.logging_jsonl import JsonlLogger
 from experiments.logging_wandb import build_wandb_logger, wandb_mode
 from experiments.results import RunFolder
 from experiments.training_checkpoints import RunCheckpoints, read_checkpoint
-from experiments.training_parts import StageParts, build_parts, stage_steps
+from experiments.training_parts import StageParts, build_parts
 from experiments.training_progress import StepProgress
-from experiments.training_ranks import Ranks, find_ranks, is_main_rank, leave_ranks_at_exit
+from experiments.training_ranks import (
+    RESUME,
+    Ranks,
+    find_ranks,
+    is_main_rank,
+    leave_ranks_at_exit,
+    rank_lost,
+)
 from experiments.training_resume import Start, close_folder, decide_start, open_folder, run_folder
+from experiments.training_signals import StopSignals, requeue_job
+from experiments.training_stages import stage_steps
 from lightning_modules.callbacks_ema import ExponentialMovingAverage
 from lightning_modules.callbacks_guard import FiniteGuard, NonFiniteError, StepSeed
-
-#: What gloo and NCCL say of a process that does not answer.
-_LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|[Tt]imed out|Broken pipe")
 
 
 def train_stage(
@@ -53,7 +59,7 @@ def train_stage(
         SettingsError: What cannot be trained, or stopped at a loss that is not finite.
         Interrupted: At Ctrl-C or SIGTERM, with what was kept.
     """
-    ranks = find_ranks(settings)
+    ranks = find_ranks(settings.run)
     main = is_main_rank()
     steps = stage_steps(settings, stage)
     start = decide_start(settings, stage, steps) if main else _follow(settings, stage)
@@ -113,12 +119,14 @@ def build_callbacks(
 ) -> list[Callback]:
     """What goes on beside the steps; the average comes first, so that others see it up to date."""
     run = settings.run
-    callbacks: list[Callback] = [StepSeed(settings.seed)]
+    callbacks: list[Callback] = [StepSeed(settings.seed), StopSignals()]
     if parts.ema_decay > 0:
         callbacks.append(ExponentialMovingAverage(parts.ema_decay))
-    callbacks.append(
-        FiniteGuard(run.on_nan == "skip", run.explode_factor, folder.path / "nonfinite.json")
-    )
+    report = folder.path / "nonfinite.json"
+    skip, clip = run.on_nan == "skip", parts.gradient_clip
+    callbacks.append(FiniteGuard(skip, run.explode_factor, report, clip=clip))
+    if parts.failures is not None:
+        callbacks.append(parts.failures)
     if parts.samples is not None and run.samples:
         callbacks.append(parts.samples(folder.samples))
     callbacks.append(
@@ -154,6 +162,8 @@ def build_trainer(
         num_nodes=ranks.nodes,
         strategy=_ddp(timeout) if ranks.world > 1 else "auto",
         precision=run.precision,
+        # Requeueing is ours (`StopSignals`): Lightning's saves in the middle of a step.
+        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [],
         max_steps=parts.steps,
         max_epochs=-1,
         logger=loggers,
@@ -162,7 +172,6 @@ def build_trainer(
         val_check_interval=parts.validate_every,
         check_val_every_n_epoch=None,
         limit_val_batches=run.validation_batches or None,
-        gradient_clip_val=parts.gradient_clip or None,
         sync_batchnorm=parts.sync_batch_norm and ranks.world > 1,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -176,36 +185,6 @@ def build_trainer(
 def _ddp(timeout: timedelta) -> DDPStrategy:
     # Without per-frame beats nothing reads the denoiser's frame input, nor "no music" of a frame.
     return DDPStrategy(timeout=timeout, find_unused_parameters=True)
-
-
-@contextmanager
-def log_to(path: Path | None) -> Iterator[None]:
-    """Messages and warnings of this program and of Lightning go to a file, not to the terminal.
-
-    Args:
-        path: `log.txt` of the run; None, on other ranks, drops them.
-    """
-    handler = logging.FileHandler(path, delay=True) if path else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    names = ("dabfusion", "lightning.pytorch", "lightning.fabric", "py.warnings")
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
-    logging.captureWarnings(True)
-    for logger in loggers:
-        logger.handlers = [handler]
-        logger.propagate = False
-    loggers[0].setLevel(logging.INFO)
-    for logger in loggers[1:]:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-        # After an error it stays open: the command line writes a fault's traceback to it.
-        loggers[0].handlers = []
-        handler.close()
-    finally:
-        logging.captureWarnings(False)
-        for logger, handlers, propagate in before[1:]:
-            logger.handlers, logger.propagate = handlers, propagate
 
 
 def _follow(settings: Settings, stage: str) -> Start:
@@ -223,15 +202,19 @@ def _fit(trainer: Trainer, parts: StageParts, start: Start) -> None:
     except NonFiniteError as error:
         raise SettingsError(str(error)) from error
     except RuntimeError as error:
-        if trainer.world_size > 1 and _LOST.search(str(error)):
-            logging.getLogger("dabfusion").error("Another rank is lost.", exc_info=error)
-            raise RankLost(
-                f"Rank {trainer.global_rank} stopped at step {trainer.global_step}, because "
-                "another one is gone or silent; give the same command with resume=auto to go on."
-            ) from error
-        raise
+        place = f"at step {trainer.global_step}"
+        lost = rank_lost(error, trainer.global_rank, trainer.world_size, place, RESUME)
+        if lost is None:
+            raise
+        logging.getLogger("dabfusion").error("Another rank is lost.", exc_info=error)
+        raise lost from error
     except (SIGTERMException, SystemExit) as stop:
         # Lightning answers Ctrl-C, too, by leaving with a status.
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if trainer.is_global_zero and any(
+            isinstance(callback, StopSignals) and callback.requeue for callback in callbacks
+        ):
+            requeue_job()
         raise Interrupted(
             f"Stopped at step {trainer.global_step} of {parts.steps}; give the same command with "
             "resume=auto to go on."

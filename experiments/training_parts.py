@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,33 +11,28 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
-from datamodules.aist import AISTDataModule
+from datamodules.cache import FeatureStore
 from datamodules.video import write_video
+from experiments.build.compiled import compile_network
 from experiments.build.data import build_clip_data, build_flow_store, build_pair_data
-from experiments.build.stage1 import build_autoencoder, build_autoencoder_module
+from experiments.build.stage1 import build_autoencoder, build_autoencoder_module, check_norm
 from experiments.build.stage2 import build_diffusion, build_pipeline
 from experiments.config import Settings
-from experiments.errors import SettingsError
-from experiments.latent_cache import (
-    TRAINING_SPLITS,
-    cache_latent_flow,
-    flow_of,
-    stored_flows,
-)
-from experiments.music_cache import cache_music_for_training
+from experiments.latent_cache import TRAINING_SPLITS, cache_latent_flow, flow_of, stored_flows
+from experiments.music_cache import cache_music_for_training, uncached_music
 from experiments.progress import shown_progress
+from experiments.scene import training_scene
+from experiments.training_monitor import build_monitor
 from experiments.training_ranks import Ranks
 from experiments.training_samples import (
     draw_autoencoder,
     draw_diffusion,
     load_samples,
 )
+from experiments.training_stages import check_prepared_size, stage_batch, validation_interval
+from lightning_modules.callbacks_monitor import FailureMonitor
 from lightning_modules.callbacks_samples import SampleVideos
 from lightning_modules.checkpoints import autoencoder_digest, load_autoencoder, save_autoencoder
-from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
-
-#: Clips that give the statistics of latent flow where it is not cached.
-STATISTICS_CLIPS = 64
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class StageParts:
     ema_decay: float
     """Of the moving average of the weights; 0 keeps none."""
     gradient_clip: float
-    """Largest norm of the gradient that the Trainer lets through; 0 leaves it alone."""
+    """Largest norm of the gradient; 0 leaves it alone."""
     sync_batch_norm: bool
     """Batch norm over all processes."""
     monitor: str
@@ -66,42 +61,43 @@ class StageParts:
     """Write the trained networks to a folder, with notes on the run."""
     samples: Callable[[Path], SampleVideos] | None = None
     """Makes what shows videos with sound in a folder."""
+    failures: FailureMonitor | None = None
+    """Watches what validation generates."""
 
 
-def stage_steps(settings: Settings, stage: str) -> int:
-    """Optimiser steps of a stage's whole run."""
-    return (settings.stage1 if stage == "autoencoder" else settings.stage2).train.steps
-
-
-def build_parts(settings: Settings, stage: str, ranks: Ranks) -> StageParts:
+def build_parts(
+    settings: Settings, stage: str, ranks: Ranks, only_planned: bool = False
+) -> StageParts:
     """Build one stage.
 
     Args:
         settings: Resolved.
-        stage: `autoencoder` or `diffusion`.
+        stage: `autoencoder`, `diffusion` or `music-adapter`.
         ranks: Processes that share each batch.
+        only_planned: Parts to be counted and timed, not trained: nothing is cached for them, and
+            latent flow has the statistics of one clip.
 
     Raises:
         SettingsError: If the settings do not fit the data or the processes.
     """
-    batch_size = (settings.stage1 if stage == "autoencoder" else settings.stage2).train.batch_size
-    if batch_size % ranks.world:
-        key = "stage1" if stage == "autoencoder" else "stage2"
-        raise SettingsError(
-            f"{key}.train.batch_size is {batch_size}, which {ranks.world} processes cannot share; "
-            f"give a multiple of {ranks.world}."
-        )
+    stage_batch(settings, stage, ranks.world)
     if stage == "autoencoder":
         return _autoencoder_parts(settings, ranks)
-    return _diffusion_parts(settings, ranks)
+    if stage == "music-adapter":
+        from experiments.training_adapter import adapter_parts  # which needs `StageParts`
+
+        return adapter_parts(settings, ranks)
+    return _diffusion_parts(settings, ranks, only_planned)
 
 
 def _autoencoder_parts(settings: Settings, ranks: Ranks) -> StageParts:
     train = settings.stage1.train
     data = build_pair_data(settings, ranks.world)
-    _check_size(settings, data)
+    check_prepared_size(settings, data.index.settings.size)
     torch.manual_seed(settings.seed)
     network = build_autoencoder(settings.stage1)
+    check_norm(network, settings.stage1, ranks.world)
+    compile_network(network, settings.run)
 
     def export(folder: Path, notes: dict[str, Any]) -> None:
         save_autoencoder(network, folder, notes)
@@ -120,7 +116,7 @@ def _autoencoder_parts(settings: Settings, ranks: Ranks) -> StageParts:
         data=data,
         steps=train.steps,
         batch_size=train.batch_size,
-        validate_every=_validate_every(settings, train.steps),
+        validate_every=validation_interval(settings, train.steps),
         ema_decay=train.ema_decay,
         gradient_clip=train.gradient_clip,
         sync_batch_norm=train.sync_batch_norm,
@@ -131,25 +127,31 @@ def _autoencoder_parts(settings: Settings, ranks: Ranks) -> StageParts:
     )
 
 
-def _diffusion_parts(settings: Settings, ranks: Ranks) -> StageParts:
+def _diffusion_parts(settings: Settings, ranks: Ranks, only_planned: bool) -> StageParts:
     train = settings.stage2.train
     share = train.batch_size // ranks.world
-    cached = cache_for_training(settings, alone=ranks.world == 1)
     autoencoder = load_autoencoder(Path(settings.autoencoder))
-    music = cache_music_for_training(settings, alone=ranks.world == 1)
-    data = build_clip_data(settings, share, frames="all", music=music)
-    store = build_flow_store(settings, data.index, autoencoder_digest(autoencoder))
-    if cached:
-        data = build_clip_data(settings, share, frames="reference", latent_flow=store, music=music)
-        flows = stored_flows(store, data.dataset("train").clip_ids)
+    if only_planned:
+        store, missing = uncached_clips(settings)
+        music, _ = uncached_music(settings)
     else:
-        flows = _computed_flows(data, autoencoder)
+        store, missing = cache_for_training(settings, ranks), []
+        music = cache_music_for_training(settings, ranks)
+    if missing:
+        data = build_clip_data(settings, share, music=music)
+        first = build_clip_data(settings, 1).dataset("train")[0]
+        flows: Iterable[Tensor] = [flow_of(autoencoder, first).float()]
+    else:
+        data = build_clip_data(settings, share, frames="reference", latent_flow=store, music=music)
+        flows = stored_flows(store, data.dataset("train").clip_ids, 1 if only_planned else 512)
     # Here and not earlier: the weights must not depend on what was cached or loaded before.
     torch.manual_seed(settings.seed)
     module = build_diffusion(settings, autoencoder, flows)
+    compile_network(module.denoiser, settings.run)
 
     def export(folder: Path, notes: dict[str, Any]) -> None:
-        build_pipeline(settings, module, notes).save_pretrained(folder)
+        scene = training_scene(settings)
+        build_pipeline(settings, module, notes, scene).save_pretrained(folder)
 
     def samples(folder: Path) -> SampleVideos:
         return SampleVideos(
@@ -165,7 +167,7 @@ def _diffusion_parts(settings: Settings, ranks: Ranks) -> StageParts:
         data=data,
         steps=train.steps,
         batch_size=train.batch_size,
-        validate_every=_validate_every(settings, train.steps),
+        validate_every=validation_interval(settings, train.steps),
         ema_decay=train.ema_decay,
         gradient_clip=train.clip_gradient,
         sync_batch_norm=False,
@@ -173,56 +175,36 @@ def _diffusion_parts(settings: Settings, ranks: Ranks) -> StageParts:
         maximise=False,
         export=export,
         samples=samples,
+        failures=build_monitor(settings, data),
     )
 
 
-def _validate_every(settings: Settings, steps: int) -> int:
-    return settings.run.validate_every or max(1, steps // 4)
-
-
-def _check_size(settings: Settings, data: AISTDataModule) -> None:
-    prepared = data.index.settings.size
-    if settings.clips.size != prepared:
-        raise SettingsError(
-            f'clips.size is {settings.clips.size}, but "{settings.data}" was prepared at '
-            f"{prepared}; give clips.size={prepared}, or prepare the videos again."
-        )
-
-
-def cache_for_training(settings: Settings, alone: bool) -> bool:
+def cache_for_training(settings: Settings, ranks: Ranks) -> FeatureStore:
     """Have the latent flow of all training and validation clips on disk.
 
     Args:
         settings: Resolved.
-        alone: Whether this process may compute what is missing. Of several, none does: then flow
-            that is not cached at all is computed in each step.
-
-    Returns:
-        Whether it is there.
+        ranks: Processes that train, and share out what is missing.
 
     Raises:
-        SettingsError: If only some is there, as after a caching that was stopped.
+        SettingsError: If the settings do not fit the data.
+    """
+    store, missing = uncached_clips(settings)
+    if not missing:
+        return store
+    with shown_progress("Latent flow") as progress:
+        return cache_latent_flow(settings, ranks=ranks, progress=progress)
+
+
+def uncached_clips(settings: Settings) -> tuple[FeatureStore, list[str]]:
+    """Where the latent flow of training and validation clips lies, and clips whose is not there.
+
+    Raises:
+        SettingsError: If the settings do not fit the data.
     """
     data = build_clip_data(settings, 1)
-    _check_size(settings, data)
+    check_prepared_size(settings, data.index.settings.size)
     digest = autoencoder_digest(load_autoencoder(Path(settings.autoencoder)))
     store = build_flow_store(settings, data.index, digest)
     ids = [clip for split in TRAINING_SPLITS for clip in data.dataset(split).clip_ids]
-    missing = [clip_id for clip_id in ids if not store.has(clip_id)]
-    if missing and alone:
-        with shown_progress("Latent flow") as progress:
-            cache_latent_flow(settings, progress=progress)
-        return True
-    if missing and len(missing) < len(ids):
-        raise SettingsError(
-            f"The latent flow of {len(missing)} of {len(ids)} clips is not cached, of "
-            f"{missing[0]} for one; finish it with `dabfusion cache` and the same settings."
-        )
-    return not missing
-
-
-def _computed_flows(data: AISTDataModule, autoencoder: LatentFlowAutoencoder) -> Iterator[Tensor]:
-    """Latent flow (1, T, 3, h, w) of training clips spread over the data set, for statistics."""
-    dataset = data.dataset("train")
-    for place in range(0, len(dataset), max(1, len(dataset) // STATISTICS_CLIPS)):
-        yield flow_of(autoencoder, dataset[place]).float()
+    return store, [clip_id for clip_id in ids if not store.has(clip_id)]

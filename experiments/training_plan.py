@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 
+from datamodules.index import read_index
 from experiments.config import Settings
-from experiments.results import RunFolder
-from experiments.training import build_trainer, log_to
-from experiments.training_parts import StageParts, build_parts, stage_steps
-from experiments.training_ranks import Ranks, find_ranks
+from experiments.training_ranks import ALONE, find_ranks
 from experiments.training_resume import decide_start
-
-#: Steps of the timing probe: the first ones also load kernels and fill caches.
-PROBE_WARMUP, PROBE_STEPS = 2, 5
+from experiments.training_stages import (
+    check_prepared_size,
+    stage_batch,
+    stage_steps,
+    validation_interval,
+)
 
 
 @dataclass(frozen=True)
@@ -52,75 +47,60 @@ def print_plan(settings: Settings, stage: str, probe: bool) -> None:
         stage: `autoencoder` or `diffusion`.
         probe: Run some steps to measure time and memory.
     """
-    ranks = find_ranks(settings)
-    start = decide_start(settings, stage, stage_steps(settings, stage))
-    parts = build_parts(settings, stage, ranks)
-    sizes = count_parameters(parts.module)
+    ranks, steps = find_ranks(settings.run), stage_steps(settings, stage)
+    start = decide_start(settings, stage, steps)
+    batch_size = stage_batch(settings, stage, ranks.world)
+    check_prepared_size(settings, read_index(Path(settings.data)).settings.size)
+    sizes = count_parameters(_networks(settings, stage))
     keep = settings.run.keep_every
-    kept = parts.steps // keep if keep else 0
+    kept = steps // keep if keep else 0
     exchanged = f"{_bytes(4 * sizes.trained)} exchanged a step" if ranks.world > 1 else "alone"
     rows = [
         ("stage", f"{stage}, preset {settings.preset or '(defaults)'}, seed {settings.seed}"),
         ("run folder", f"{start.folder.path} ({_beginning(start.step, start.finished)})"),
-        ("steps", f"{parts.steps - start.step} of {parts.steps}, {parts.batch_size} clips each"),
+        ("steps", f"{steps - start.step} of {steps}, {batch_size} clips each"),
         ("processes", f"{ranks.devices} on each of {ranks.nodes} machine(s), {exchanged}"),
-        ("validation", f"every {parts.validate_every} steps"),
+        ("validation", f"every {validation_interval(settings, steps)} steps"),
         ("parameters", f"{sizes.trained:,} learn, {sizes.frozen:,} do not"),
         ("memory", f"{_bytes(sizes.resident)} a process before activations"),
         ("disk", f"{_bytes(sizes.checkpoint * (2 + kept))} for {2 + kept} checkpoints"),
     ]
     if probe:
-        seconds, peak = time_steps(settings, parts, ranks)
-        left = seconds * (parts.steps - start.step)
+        from experiments.training_probe import time_training
+
+        found = time_training(settings, stage, ranks)
+        left = found.seconds * (steps - start.step)
         rows += [
-            ("peak memory", f"{_bytes(peak)} in the timing probe"),
-            ("time", f"{1000 * seconds:.1f} ms a step, {_duration(left)} without validation"),
+            ("cached first", found.to_cache),
+            ("peak memory", f"{_bytes(found.peak_bytes)} in the timing probe"),
+            ("time", f"{1000 * found.seconds:.1f} ms a step, {_duration(left)} without validation"),
         ]
     for name, text in rows:
         print(f"{name:14}{text}")
 
 
-def count_parameters(module: torch.nn.Module) -> Sizes:
+def count_parameters(module: nn.Module) -> Sizes:
     """Parameters of a stage, by whether they learn."""
     trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
     return Sizes(trained, frozen)
 
 
-def time_steps(settings: Settings, parts: StageParts, ranks: Ranks) -> tuple[float, int]:
-    """Seconds of a step and peak bytes of this process, over a few steps in one process.
+def _networks(settings: Settings, stage: str) -> nn.Module:
+    """The networks of a stage's checkpoints, without Lightning, which takes seconds to load."""
+    if stage == "autoencoder":
+        from experiments.build.stage1 import build_autoencoder
 
-    With several processes, each gets its share of the batch here, without the exchange.
-    """
-    clock = _StepClock()
-    alone = Ranks(1, 1, started=ranks.started)
-    with tempfile.TemporaryDirectory() as folder, log_to(None):
-        trainer = build_trainer(settings, parts, alone, RunFolder(Path(folder)), [], [clock])
-        trainer.limit_val_batches = 0
-        trainer.fit_loop.epoch_loop.max_steps = PROBE_WARMUP + PROBE_STEPS
-        trainer.fit(parts.module, datamodule=parts.data)
-    times = clock.times[PROBE_WARMUP:]
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        unit = 1 if sys.platform == "darwin" else 1024
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return (times[-1] - times[0]) / max(1, len(times) - 1), peak
+        return build_autoencoder(settings.stage1)
+    if stage == "diffusion":
+        from experiments.build.stage2_networks import build_conditioner, build_denoiser
+        from lightning_modules.checkpoints import load_autoencoder
 
+        channels = load_autoencoder(Path(settings.autoencoder)).channels_latent
+        return nn.ModuleList([build_denoiser(settings, channels), build_conditioner(settings)])
+    from experiments.training_parts import build_parts
 
-class _StepClock(Callback):
-    """When each step ended, by a clock that the device has caught up with."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.times: list[float] = []
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if pl_module.device.type == "cuda":
-            torch.cuda.synchronize()
-        self.times.append(time.perf_counter())
+    return build_parts(settings, stage, ALONE).module
 
 
 def _beginning(step: int, finished: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,11 +14,17 @@ import time
 from dataclasses import dataclass
 from typing import IO
 
-from experiments.config import Settings
-from experiments.errors import FAULT, INTERRUPTED, USER_ERROR
+from experiments.errors import FAULT, INTERRUPTED, USER_ERROR, RankLost, SettingsError
+from experiments.settings.run import RunSettings
 
 #: Seconds that the other ranks have to notice by themselves that one is gone.
 GRACE_S = 10.0
+#: What gloo and NCCL say of a process that does not answer.
+_LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|[Tt]imed out|Broken pipe")
+#: How a training that was ended is taken up again.
+RESUME = "give the same command with resume=auto to go on from its last checkpoint"
+#: How shared work that was ended is taken up again.
+KEPT = "give the same command again to go on; what is done is kept"
 
 
 @dataclass(frozen=True)
@@ -37,23 +44,44 @@ class Ranks:
         return self.devices * self.nodes
 
 
-def find_ranks(settings: Settings) -> Ranks:
+#: One process, started by nobody in particular.
+ALONE = Ranks(1, 1, started=False)
+
+
+def find_ranks(run: RunSettings) -> Ranks:
     """What torchrun, SLURM or `launch` have started, or else what the settings ask for."""
     environment = os.environ
     if "LOCAL_RANK" in environment and "WORLD_SIZE" in environment:
         world = int(environment["WORLD_SIZE"])
-        local = int(environment.get("LOCAL_WORLD_SIZE", settings.run.devices or world))
+        local = int(environment.get("LOCAL_WORLD_SIZE", run.devices or world))
         return Ranks(local, world // local, started=True)
     if "SLURM_NTASKS" in environment and "SLURM_PROCID" in environment:
         nodes = int(environment.get("SLURM_NNODES", "1"))
         return Ranks(int(environment["SLURM_NTASKS"]) // nodes, nodes, started=True)
-    return Ranks(settings.run.devices or _available_devices(settings), settings.run.nodes, False)
+    return Ranks(run.devices or _available_devices(run), run.nodes, False)
 
 
 def is_main_rank() -> bool:
     """Whether this process writes the run folder: rank 0, or the only one."""
     names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
     return all(int(os.environ.get(name, "0")) == 0 for name in names)
+
+
+def rank_lost(
+    error: RuntimeError, rank: int, world: int, place: str, again: str
+) -> RankLost | None:
+    """The error that another process's death is, if this one comes of it.
+
+    Args:
+        error: What was raised.
+        rank: Of this process.
+        world: All processes.
+        place: Where this one was, such as "at step 3".
+        again: How to go on.
+    """
+    if world == 1 or not _LOST.search(str(error)):
+        return None
+    return RankLost(f"Rank {rank} stopped {place}, because another one is gone or silent; {again}.")
 
 
 def leave_ranks_at_exit() -> None:
@@ -72,13 +100,39 @@ def _leave_ranks() -> None:
         torch.distributed.destroy_process_group()
 
 
-def launch(devices: int) -> int:
+def start_ranks(run: RunSettings, again: str) -> int | None:
+    """Run this same command in several processes, if the settings ask for several.
+
+    Args:
+        run: How many, on how many machines.
+        again: How to go on after a process has died.
+
+    Returns:
+        The exit status of the whole, or None where this process is to do the work: as the only one,
+        or as one that torchrun, SLURM or this function has started.
+
+    Raises:
+        SettingsError: If other machines are to take part, whose processes only they can start.
+    """
+    ranks = find_ranks(run)
+    if ranks.started:
+        return None
+    if ranks.nodes > 1:
+        raise SettingsError(
+            f"run.nodes={ranks.nodes} needs this command started on each of them by torchrun or "
+            "SLURM; experiments/README.md has both command lines."
+        )
+    return launch(ranks.devices, again) if ranks.world > 1 else None
+
+
+def launch(devices: int, again: str = RESUME) -> int:
     """Run this same command once for each device, and return the exit status of the whole.
 
     Rank 0 speaks for all; of the others only the words of one that failed first are shown.
 
     Args:
         devices: Processes to start.
+        again: How to go on after one has died.
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -91,7 +145,7 @@ def launch(devices: int) -> int:
         first = _wait(processes)
         if first is None:
             return max(process.returncode for process in processes)
-        return _explain(first, processes[first].returncode, outputs[first])
+        return _explain(first, processes[first].returncode, outputs[first], again)
     except KeyboardInterrupt:  # the terminal has sent it to every rank, too
         _end(processes, grace_s=60.0)
         return INTERRUPTED
@@ -132,7 +186,7 @@ def _wait(processes: list[subprocess.Popen[str]]) -> int | None:
         time.sleep(0.2)
 
 
-def _explain(rank: int, status: int, output: IO[str]) -> int:
+def _explain(rank: int, status: int, output: IO[str], again: str) -> int:
     output.seek(0)
     said = output.read().strip().splitlines()
     if status in (USER_ERROR, INTERRUPTED):
@@ -148,8 +202,7 @@ def _explain(rank: int, status: int, output: IO[str]) -> int:
     else:
         how = f"ended with status {status}" + (f" ({said[-1]})" if said else "")
     print(
-        f"The run was stopped because rank {rank} {how}; give the same command with resume=auto "
-        "to go on from its last checkpoint.",
+        f"The run was stopped because rank {rank} {how}; {again}.",
         file=sys.stderr,
     )
     return FAULT
@@ -173,8 +226,8 @@ def _end(processes: list[subprocess.Popen[str]], grace_s: float) -> None:
             return
 
 
-def _available_devices(settings: Settings) -> int:
-    if settings.run.accelerator == "cpu":
+def _available_devices(run: RunSettings) -> int:
+    if run.accelerator == "cpu":
         return 1
     import torch
 

@@ -22,6 +22,7 @@ from lightning_modules.reconstruction import (
     reconstruction_scores,
     reconstruction_sums,
 )
+from lightning_modules.step_log import logs_this_step
 
 MILESTONES = (0.6, 0.9)  # shares of training after which the published rate drops by 10
 
@@ -99,9 +100,10 @@ class LatentFlowAutoencoderModule(LightningModule):
                 self.network, frames, batch.keypoints, self.weights, self._pyramid(), generators
             )
         loss = torch.stack(list(terms.values())).sum()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
-        for name, term in terms.items():
-            self.log(f"train/{name}", term, batch_size=len(batch))
+        if logs_this_step(self):
+            self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
+            for name, term in terms.items():
+                self.log(f"train/{name}", term, batch_size=len(batch))
         return loss
 
     def on_validation_epoch_start(self) -> None:

@@ -41,21 +41,33 @@ class StepSeed(Callback):
 
 
 class FiniteGuard(Callback):
-    """Looks at each step's loss and gradient before the optimiser uses them.
+    """Looks at each step's loss and gradient before the optimiser uses them, and clips the latter.
+
+    Both need the gradient's norm, which is computed once. Under a gradient scaler (16-mixed) an
+    infinite gradient is the scaler's business: it leaves the step out and lowers its scale.
 
     Args:
         skip: Leave a bad step out and count it, instead of stopping.
         explode_factor: A loss above this many times its running mean is bad, too; 0 for never.
         report: File for the step and clip ids of the batch that stopped a run.
         warmup: Steps before `explode_factor` counts, while the mean settles.
+        clip: Largest norm of the gradient; a larger one is scaled down to it. 0 leaves it alone.
     """
 
-    def __init__(self, skip: bool, explode_factor: float, report: Path, warmup: int = 100) -> None:
+    def __init__(
+        self,
+        skip: bool,
+        explode_factor: float,
+        report: Path,
+        warmup: int = 100,
+        clip: float = 0.0,
+    ) -> None:
         super().__init__()
         self.skip = skip
         self.explode_factor = explode_factor
         self.report = report
         self.warmup = warmup
+        self.clip = clip
         self.skipped = 0
         self._mean = 0.0
         self._seen = 0
@@ -88,11 +100,14 @@ class FiniteGuard(Callback):
             and self._seen >= self.warmup
             and loss > self.explode_factor * self._mean
         )
-        bad = not (math.isfinite(loss) and math.isfinite(norm)) or exploded
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        bad = not (math.isfinite(loss) and (scaled or math.isfinite(norm))) or exploded
         if trainer.world_size > 1:
             flag = torch.tensor(float(bad), device=self._loss.device)
             bad = bool(trainer.strategy.reduce(flag, reduce_op="sum") > 0)
         if not bad:
+            if self.clip > 0.0:
+                torch.nn.utils.clip_grads_with_norm_(pl_module.parameters(), self.clip, size)
             self._seen += 1
             self._mean += (loss - self._mean) / min(self._seen, 100)
             return

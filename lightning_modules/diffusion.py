@@ -32,6 +32,7 @@ from lightning_modules.sampling import (
     solver_scheduler,
     window_music,
 )
+from lightning_modules.step_log import logs_this_step
 from metrics import MotionMusicAlignment2D
 
 
@@ -140,9 +141,11 @@ class FlowDiffusionModule(LightningModule):
         crop = draw_crop(self.seed, step, batch.beat_features.shape[1], self.dropout.window_start)
         terms = self._losses(batch, Purpose.TRAINING, step, crop)
         total = terms["denoising"] + self.loss.velocity * terms["velocity"]
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(batch), sync_dist=True)
-        for name, value in terms.items():
-            self.log(f"train/{name}", value.detach(), batch_size=len(batch))
+        if logs_this_step(self):
+            loss = total.detach()
+            self.log("train/loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
+            for name, value in terms.items():
+                self.log(f"train/{name}", value.detach(), batch_size=len(batch))
         return total
 
     def _losses(
@@ -178,19 +181,22 @@ class FlowDiffusionModule(LightningModule):
             "velocity": velocity_loss(prediction, target, weights, valid),
         }
 
-    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor] | None:
+        """Log the loss; generate the first clips, whose `latent_flow` callbacks may look at."""
         terms = self._losses(batch, Purpose.VALIDATION, 0, 0)
         total = terms["denoising"] + self.loss.velocity * terms["velocity"]
         self.log("val/loss", total, batch_size=len(batch), sync_dist=True)
         left = self.validation.clips - batch_idx * len(batch) * self.trainer.world_size
         if left <= 0:
-            return
+            return None
+        latent_flow = self.sample(batch)
         self.alignment.update(
-            latent_flow=self.sample(batch),
+            latent_flow=latent_flow,
             fps=batch.fps,
             music_beats=batch.beats,
             size=self.frame_size,
         )
+        return {"latent_flow": latent_flow}
 
     @torch.no_grad()
     def sample(self, batch: ClipBatch) -> Tensor:

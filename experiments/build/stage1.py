@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
+from experiments.errors import SettingsError
 from experiments.settings.stage1 import Stage1Settings
-from lightning_modules.autoencoder import AutoencoderOptimizer, LatentFlowAutoencoderModule
 from lightning_modules.checkpoints import load_autoencoder, load_vgg19
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.objective import LossWeights
+
+if TYPE_CHECKING:
+    from lightning_modules.autoencoder import LatentFlowAutoencoderModule
 
 
 def build_autoencoder(settings: Stage1Settings) -> LatentFlowAutoencoder:
@@ -26,6 +31,21 @@ def build_autoencoder(settings: Stage1Settings) -> LatentFlowAutoencoder:
         assert isinstance(part, nn.Module)
         part.requires_grad_(False)
     return network
+
+
+def check_norm(network: LatentFlowAutoencoder, settings: Stage1Settings, processes: int) -> None:
+    """Refuse batch norm that several processes on the CPU cannot share.
+
+    Raises:
+        SettingsError: PyTorch synchronises batch norm on GPUs alone.
+    """
+    shared = settings.train.sync_batch_norm and network.config["norm"] == "batch"
+    if shared and processes > 1 and not torch.cuda.is_available():
+        raise SettingsError(
+            f"{processes} processes on the CPU cannot synchronise batch norm, which only GPUs "
+            "can: set stage1.network.norm=group, or stage1.train.sync_batch_norm=false for "
+            "statistics of each process's own share."
+        )
 
 
 def build_loss_weights(settings: Stage1Settings) -> LossWeights:
@@ -52,6 +72,11 @@ def build_autoencoder_module(
     settings: Stage1Settings, network: LatentFlowAutoencoder, seed: int
 ) -> LatentFlowAutoencoderModule:
     """What Lightning trains."""
+    from lightning_modules.autoencoder import (  # Lightning, which the networks do without
+        AutoencoderOptimizer,
+        LatentFlowAutoencoderModule,
+    )
+
     train = settings.train
     optimizer = AutoencoderOptimizer(
         steps=train.steps,

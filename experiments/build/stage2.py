@@ -1,14 +1,14 @@
-"""Settings -> the networks, the training module and the pipeline of stage 2."""
+"""Settings -> the training module and the pipeline of stage 2."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
+from experiments.build.stage2_networks import build_conditioner, build_denoiser
 from experiments.config import Settings
 from lightning_modules.diffusion import (
     ConditionDropout,
@@ -19,52 +19,10 @@ from lightning_modules.diffusion import (
 )
 from lightning_modules.diffusion_loss import cosine_scheduler
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
-from lightning_modules.networks.denoiser import FlowUNet3D
-from lightning_modules.networks.music import MusicConditioner
+from lightning_modules.people import Scene
 from lightning_modules.pipeline import DabFusionPipeline
 from lightning_modules.pipeline_files import PipelineSettings
 from lightning_modules.sampling import Guidance
-
-
-def build_denoiser(settings: Settings, image_channels: int) -> FlowUNet3D:
-    """The denoiser for a stage 1 whose latent map has `image_channels` channels."""
-    network = settings.stage2.network
-    denoiser = FlowUNet3D(
-        image_channels=image_channels,
-        music_dim=settings.music.dim,
-        width=network.width,
-        multipliers=tuple(network.multipliers),
-        embedding=network.embedding,
-        blocks=network.blocks,
-        patch=network.patch,
-        stem_kernel=network.stem_kernel,
-        temporal_conv=tuple(network.temporal_conv),
-        temporal_attention=tuple(network.temporal_attention),
-        spatial_attention=tuple(network.spatial_attention),
-        middle_attention=network.middle_attention,
-        heads=network.heads,
-        head_dim=network.head_dim,
-        groups=network.groups,
-        flow=network.flow,
-        prediction=network.prediction,
-    )
-    if settings.stage2.train.gradient_checkpointing:
-        denoiser.enable_gradient_checkpointing()
-    return denoiser.to(memory_format=torch.channels_last)
-
-
-def build_conditioner(settings: Settings) -> MusicConditioner:
-    """The music conditioner."""
-    music = settings.music
-    return MusicConditioner(
-        dim=music.dim,
-        beats=music.beats,
-        spectral=music.spectral,
-        clap=music.clap,
-        clap_tokens=music.clap_tokens,
-        wav2clip=music.wav2clip,
-        frames=settings.clips.frames,
-    )
 
 
 def build_scheduler(settings: Settings) -> DDPMScheduler:
@@ -119,9 +77,19 @@ def build_guidance(settings: Settings) -> Guidance:
 
 
 def build_pipeline(
-    settings: Settings, module: FlowDiffusionModule, notes: dict[str, Any]
+    settings: Settings,
+    module: FlowDiffusionModule,
+    notes: dict[str, Any],
+    scene: Scene | None = None,
 ) -> DabFusionPipeline:
-    """The pipeline of a trained module, with notes for its model card."""
+    """The pipeline of a trained module, with notes for its model card.
+
+    Args:
+        settings: resolved.
+        module: trained.
+        notes: for the card.
+        scene: where dancers of the training data stand, for persons who are cut out.
+    """
     clips, sampling = settings.clips, settings.sampling
     return DabFusionPipeline(
         module.autoencoder,
@@ -141,4 +109,5 @@ def build_pipeline(
             window_batch=sampling.window_batch,
         ),
         notes,
+        scene=scene,
     )

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiments.config import Settings
 
 HELP = """Compute latent flow (and CLAP, Wav2CLIP) of all clips, and keep them on disk.
 
 `dabfusion train diffusion` does the same where it is missing. A second run computes what is missing
-only; a changed stage 1, clip length or data set gets a store of its own."""
+only; a changed stage 1, clip length or data set gets a store of its own. With run.devices=N,
+torchrun or SLURM, several processes share the clips out."""
 
 EXAMPLES = [
     "dabfusion cache preset=aist128 data=aist autoencoder=runs/autoencoder-aist128",
     "dabfusion cache preset=aist128 data=aist autoencoder=RUN --splits train val test",
+    "dabfusion cache preset=aist128 data=aist autoencoder=RUN run.devices=8     # eight GPUs",
 ]
 
 
@@ -33,26 +39,35 @@ def run(args: argparse.Namespace) -> int:
     """Compute what is missing, behind a bar."""
     from experiments.config import settings_from_words
     from experiments.errors import SettingsError
-    from experiments.progress import shown_progress
     from experiments.training_inputs import check_inputs
+    from experiments.training_ranks import KEPT, is_main_rank, start_ranks
 
     settings = settings_from_words(args.settings)
     if args.batch_size < 1:
         raise SettingsError(f"--batch-size is {args.batch_size}, but must be at least 1.")
-    check_inputs(settings, "diffusion")
+    if is_main_rank():
+        check_inputs(settings, "diffusion")
+    status = start_ranks(settings.run, KEPT)
+    return _cache(settings, args) if status is None else status
+
+
+def _cache(settings: Settings, args: argparse.Namespace) -> int:
     from experiments.latent_cache import cache_latent_flow
     from experiments.music_cache import cache_music, hears_encoders
+    from experiments.progress import shown_progress
+    from experiments.training_ranks import find_ranks, is_main_rank
 
+    ranks, splits = find_ranks(settings.run), tuple(args.splits)
     with shown_progress("Latent flow") as progress:
         store = cache_latent_flow(
-            settings,
-            splits=tuple(args.splits),
-            batch_size=args.batch_size,
-            progress=progress,
+            settings, splits=splits, batch_size=args.batch_size, ranks=ranks, progress=progress
         )
-    print(f"Latent flow lies in {store.folder}.", file=sys.stderr)
+    folders = {"Latent flow": store.folder}
     if hears_encoders(settings):
         with shown_progress("Music embeddings") as progress:
-            for kept in cache_music(settings, splits=tuple(args.splits), progress=progress):
-                print(f"{kept.kind} lies in {kept.folder}.", file=sys.stderr)
+            music = cache_music(settings, splits=splits, ranks=ranks, progress=progress)
+        folders |= {kept.kind: kept.folder for kept in music}
+    if is_main_rank():
+        for what, folder in folders.items():
+            print(f"{what} lies in {folder}.", file=sys.stderr)
     return 0

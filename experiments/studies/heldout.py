@@ -6,6 +6,11 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiments.config import Settings
+    from experiments.heldout import HeldoutScores
 
 HELP = (
     "generate the held-out clips of a data set with a trained model; scores beside the true clips"
@@ -13,6 +18,7 @@ HELP = (
 EXAMPLES = [
     "dabfusion study heldout runs/stage2 preset=aist128 data=aist --out scores",
     "dabfusion study heldout runs/stage2 preset=aist128 data=aist --split val --clips 40",
+    "dabfusion study heldout runs/stage2 preset=aist128 data=aist run.devices=8   # eight GPUs",
 ]
 
 SCORES = ("corrected", "half_beat_off", "shifted", "other_music")
@@ -29,14 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write `scores.json`, rows of each set and a contact sheet."""
-    from datamodules.files import write_text
     from experiments.build.data import build_clip_data
     from experiments.config import settings_from_words
     from experiments.errors import SettingsError
-    from experiments.evaluation import summarise
     from experiments.heldout import score_heldout
+    from experiments.music_cache import cache_needed_music
     from experiments.progress import shown_progress
-    from experiments.quickstart_report import contact_sheet, interval, write_rows
+    from experiments.training_ranks import KEPT, find_ranks, is_main_rank, start_ranks
     from lightning_modules.pipeline import DabFusionPipeline
 
     settings = settings_from_words(args.settings)
@@ -44,8 +49,12 @@ def run(args: argparse.Namespace) -> int:
         raise SettingsError("data= is missing: name the folder that `dabfusion prepare` wrote.")
     if args.clips < 0:
         raise SettingsError(f"--clips is {args.clips}, but must be 0 (all) or more.")
+    status = start_ranks(settings.run, KEPT)
+    if status is not None:
+        return status
     pipeline = DabFusionPipeline.from_pretrained(args.model)
-    data = build_clip_data(settings, batch_size=8)
+    music = cache_needed_music(settings, pipeline.music.needs, args.split, find_ranks(settings.run))
+    data = build_clip_data(settings, batch_size=8, music=music)
     if not data.windows(args.split):
         raise SettingsError(f"{settings.data} has no clips to {args.split} on; see clips.split.")
     with shown_progress("Generate and score") as progress:
@@ -55,8 +64,22 @@ def run(args: argparse.Namespace) -> int:
             split=args.split,
             seed=settings.seed,
             clips=args.clips,
+            run=settings.run,
+            ranks=find_ranks(settings.run),
             progress=progress,
         )
+    if is_main_rank():
+        _write(scores, settings, args, data.index.digest)
+    return 0
+
+
+def _write(
+    scores: HeldoutScores, settings: Settings, args: argparse.Namespace, digest: str
+) -> None:
+    from datamodules.files import write_text
+    from experiments.evaluation import summarise
+    from experiments.quickstart_report import contact_sheet, interval, write_rows
+
     means = {
         kind: {name: asdict(value) for name, value in summarise(rows).items() if name in SCORES}
         for kind, rows in scores.rows.items()
@@ -64,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     result = {
         "split": args.split,
         "seed": settings.seed,
-        "data": data.index.digest,
+        "data": digest,
         "alignment": means,
         "reconstruction": scores.reconstruction,
     }
@@ -75,4 +98,3 @@ def run(args: argparse.Namespace) -> int:
     for kind, values in means.items():
         print(f"{kind:14}{interval(values['corrected'])}")
     print(f"Scores, rows and a contact sheet are in {args.out}.")
-    return 0

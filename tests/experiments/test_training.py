@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -11,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import TINY, command, differences, environment, metrics, weights
+from tiny_runs import TINY, command, differences, environment, forked_cli, metrics, weights
 
 from experiments import cli
 from experiments.results import RunFolder
+from experiments.training_checkpoints import read_header
 from lightning_modules.checkpoints import load_autoencoder
 from lightning_modules.pipeline import DabFusionPipeline
 
 STEPS = 12
+KILLS = 20
 
 
 @pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
@@ -86,20 +89,29 @@ def test_a_killed_run_ends_with_the_same_bits(
 
 @pytest.mark.long
 @pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
-@pytest.mark.parametrize("kill", range(20))
-def test_twenty_kills_at_random_moments(
-    stage: str, kill: int, request: pytest.FixtureRequest, data: Path, tmp_path: Path
+def test_a_run_survives_twenty_kills_at_random_moments(
+    stage: str, request: pytest.FixtureRequest, data: Path, tmp_path: Path
 ) -> None:
-    whole = request.getfixturevalue(stage)
-    out = tmp_path / "run"
-    words = words_of(stage, request, data, out)
-    random = np.random.default_rng([kill, len(stage)])
-    number = signal.SIGKILL if kill % 2 else signal.SIGTERM
-    for _ in range(2):  # killed twice: a resumed run is killed like any other
-        ended = kill_after_seconds(stage, [*words, "resume=auto"], random.uniform(3.0, 9.0), number)
-        if ended:
-            break
-    assert cli.main(["train", stage, *words, "resume=auto"]) == 0
+    """Whatever it is doing: starting, stepping, validating, writing checkpoints or metrics."""
+    steps, whole, out = 160, tmp_path / "whole", tmp_path / "run"
+    key = "stage1" if stage == "autoencoder" else "stage2"
+    more = [f"{key}.train.steps={steps}", "run.validate_every=11", "run.checkpoint_every=2"]
+    assert cli.main(["train", stage, *words_of(stage, request, data, whole), *more]) == 0
+    words = [*words_of(stage, request, data, out), *more, "resume=auto"]
+    random = np.random.default_rng(len(stage))
+    last, done = RunFolder(out).last, 0
+    for kill in range(KILLS):
+        # One in four in the first moments, before the first step; the others some steps on.
+        wanted = 0 if kill % 4 == 0 else count_lines(out) + int(random.integers(0, 5))
+        seconds = float(random.uniform(0.0, 0.1 if wanted else 1.5))
+        number = signal.SIGTERM if kill % 2 else signal.SIGKILL
+        kill_at(stage, words, out, wanted, seconds, number)
+        if last.exists():
+            step = read_header(last, stage)["step"]
+            assert step >= done  # no step is lost that had been written
+            done = step
+    assert 0 < done < steps  # every one of the kills has hit the run in its course
+    assert cli.main(["train", stage, *words]) == 0
     assert differences(whole, out) == []
     assert metrics(whole) == metrics(out)
 
@@ -152,10 +164,9 @@ def kill_after_lines(words: list[str], out: Path, lines: int, number: signal.Sig
     process = subprocess.Popen(
         command("train", stage, *words), stderr=subprocess.PIPE, env=environment(), text=True
     )
-    log = out / "metrics.jsonl"
     until = time.monotonic() + 90
     while time.monotonic() < until and process.poll() is None:
-        if log.exists() and log.read_bytes().count(b"\n") >= lines:
+        if count_lines(out) >= lines:
             break
         time.sleep(0.002)
     process.send_signal(number)
@@ -165,18 +176,23 @@ def kill_after_lines(words: list[str], out: Path, lines: int, number: signal.Sig
         assert "resume=auto" in said
 
 
-def kill_after_seconds(
-    stage: str, words: list[str], seconds: float, number: signal.Signals
-) -> bool:
-    """Start a run and end it at some moment, whatever it is doing; True if it was done before."""
-    process = subprocess.Popen(
-        command("train", stage, *words),
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        env=environment(),
-    )
-    try:
-        return process.wait(timeout=seconds) == 0
-    except subprocess.TimeoutExpired:
-        process.send_signal(number)
-        return process.wait(timeout=60) == 0
+def kill_at(
+    stage: str, words: list[str], out: Path, lines: int, seconds: float, number: signal.Signals
+) -> None:
+    """Start a run and kill it some seconds after it has logged so many lines, whatever it does."""
+    process = forked_cli("train", stage, *words)
+    assert process.pid is not None
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.is_alive() and count_lines(out) < lines:
+        time.sleep(0.002)
+    process.join(seconds)
+    if process.is_alive():
+        os.kill(process.pid, number)
+    process.join(90)
+    assert process.exitcode in (0, -number, 130)
+
+
+def count_lines(run: Path) -> int:
+    """Lines of metrics so far."""
+    log = run / "metrics.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0

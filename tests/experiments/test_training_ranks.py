@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,11 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import TINY, command, environment, metrics, run_cli
+from tiny_runs import TINY, command, differences, environment, metrics, run_cli
 
 from experiments.training_checkpoints import read_header
 
-STEPS = 6
+STEPS = 10
 
 
 @pytest.mark.parametrize(
@@ -56,22 +57,18 @@ def test_two_nodes_of_torchrun_compute_what_one_process_does(
     assert_equal_metrics(metrics(tmp_path / "alone"), metrics(tmp_path / "nodes"))
 
 
-def test_a_rank_that_dies_ends_the_run_with_a_sentence(
-    data: Path, autoencoder: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "stage", ["autoencoder", pytest.param("diffusion", marks=pytest.mark.long)]
+)
+def test_a_rank_that_dies_ends_the_run_which_then_resumes(
+    stage: str, data: Path, autoencoder: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "run"
-    words = words_of("autoencoder", data, autoencoder, out)
-    words = [*words, "stage1.train.steps=100000", "run.checkpoint_every=3", "run.devices=2"]
-    process = subprocess.Popen(
-        command("train", "autoencoder", *words),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=environment(),
-        text=True,
-    )
-    until = time.monotonic() + 120
-    while not (out / "checkpoints" / "last.ckpt").exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    key = "stage1" if stage == "autoencoder" else "stage2"
+    more = [f"{key}.train.steps=60", "run.checkpoint_every=3", "run.validate_every=20"]
+    words = [*words_of(stage, data, autoencoder, out), *more, "run.devices=2"]
+    process = start("train", stage, *words)
+    wait_for(out / "checkpoints" / "last.ckpt", process)
     os.kill(rank_of(process.pid, 1), signal.SIGKILL)
     began = time.monotonic()
     _, said = process.communicate(timeout=90)
@@ -80,7 +77,84 @@ def test_a_rank_that_dies_ends_the_run_with_a_sentence(
     assert "rank 1 was ended by SIGKILL" in said
     assert "resume=auto" in said
     assert "Traceback" not in said
-    assert read_header(out / "checkpoints" / "last.ckpt", "autoencoder")["step"] % 3 == 0
+    assert 0 < read_header(out / "checkpoints" / "last.ckpt", stage)["step"] < 60
+
+    # Two processes go on and end as if none had died; one, going on alone, computes the same.
+    alone = tmp_path / "alone"
+    shutil.copytree(out, alone)
+    for folder, devices in ((out, 2), (whole, 2), (alone, 1)):
+        words = [*words_of(stage, data, autoencoder, folder), *more, "resume=auto"]
+        done = run_cli("train", stage, *words, f"run.devices={devices}")
+        assert done.returncode == 0, done.stderr
+    assert differences(whole, out) == []
+    assert metrics(whole) == metrics(out)
+    assert_equal_metrics(metrics(whole), metrics(alone))
+
+
+def test_sigterm_stops_both_ranks_after_the_same_step(
+    data: Path, autoencoder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    words = [*words_of("autoencoder", data, autoencoder, out), "run.devices=2"]
+    process = start("train", "autoencoder", *words, "stage1.train.steps=100000")
+    wait_for(out / "metrics.jsonl", process)
+    os.kill(rank_of(process.pid, 1), signal.SIGTERM)  # one rank hears of it, both stop
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.count("Stopped at step") == 1
+    last = read_header(out / "checkpoints" / "last.ckpt", "autoencoder")["step"]
+    assert last == max(line["step"] for line in metrics(out)) + 1  # written, nothing lost
+
+
+def test_slurm_announces_the_end_and_the_job_is_requeued(
+    autoencoder: Path, data: Path, tmp_path: Path
+) -> None:
+    out, asked = tmp_path / "run", tmp_path / "asked"
+    program = tmp_path / "bin" / "scontrol"  # what SLURM would install
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" > {asked}\n', encoding="utf-8")
+    program.chmod(0o755)
+    variables = {
+        "SLURM_JOB_ID": "1234",
+        "SLURM_JOB_NAME": "dance",
+        "SLURM_NTASKS": "1",
+        "SLURM_NNODES": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+        "SLURM_NODEID": "0",
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    words = [*TINY, f"data={data}", f"out={out}", "run.checkpoint_every=5", "resume=auto"]
+    words += ["stage1.train.steps=12"]
+    process = start("train", "autoencoder", *words, **variables)
+    wait_for(out / "metrics.jsonl", process)
+    process.send_signal(signal.SIGUSR1)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert asked.read_text(encoding="utf-8") == "requeue 1234\n"
+    done = run_cli("train", "autoencoder", *words, **variables)  # the same job, started again
+    assert done.returncode == 0, done.stderr
+    assert differences(autoencoder, out) == []
+    assert metrics(autoencoder) == metrics(out)
+
+
+def start(*words: str, **variables: str) -> subprocess.Popen[str]:
+    """`dabfusion WORDS` in a process of its own, of which only errors are heard."""
+    return subprocess.Popen(
+        command(*words),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment(**variables),
+        text=True,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Until a run has written a file."""
+    until = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    assert path.exists()
 
 
 def words_of(stage: str, data: Path, autoencoder: Path, out: Path) -> list[str]:

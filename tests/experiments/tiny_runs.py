@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from datamodules.index import DatasetSettings
 from datamodules.prepare import PrepareOptions, prepare
 from datamodules.synthetic import DanceSpec, render_clip
 from datamodules.video import write_video
+from experiments import cli
 
 NAMES = (
     "gBR_sBM_c01_d04_mBR1_ch03",
@@ -109,6 +112,25 @@ def run_cli(*words: str, timeout: float = 120.0, **more: str) -> subprocess.Comp
         env=environment(**more),
         check=False,
     )
+
+
+#: Forks processes that have the heavy imports behind them already.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["experiments.cli", "experiments.training"])
+
+
+def forked_cli(*words: str) -> ForkServerProcess:
+    """`dabfusion WORDS` in a process of its own that starts at once and says nothing."""
+    process = _FORKS.Process(target=_main, args=(words,))
+    process.start()
+    return process
+
+
+def _main(words: tuple[str, ...]) -> None:
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    sys.exit(cli.main(list(words)))
 
 
 def weights(run: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:

@@ -115,6 +115,7 @@ def fit(
         callbacks=[losses],
         use_distributed_sampler=False,
         gradient_clip_val=1.0,
+        log_every_n_steps=1,
         **{"devices": 1, **trainer},
     )
     batch = PAIRS // int(str(trainer.get("devices", 1)))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.build.stage2 import build_denoiser
+from experiments.build.stage2_networks import build_denoiser
 from experiments.config import load_settings
 from lightning_modules.networks.attention import TemporalAttention, rotary_angles, rotate
 from lightning_modules.networks.denoiser import FlowUNet3D
