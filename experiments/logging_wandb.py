@@ -75,7 +75,7 @@ def build_wandb_logger(
     """
     import wandb
 
-    return WandbLogger(
+    logger = WandbLogger(
         name=name,
         save_dir=str(folder),
         id=run_id,
@@ -86,3 +86,6 @@ def build_wandb_logger(
         config=config,
         settings=wandb.Settings(silent=True, console="off"),
     )
+    # Lightning passes it in any case, and wandb warns of it in any case.
+    logger._wandb_init.pop("anonymous", None)
+    return logger

@@ -11,10 +11,13 @@ from datamodules.batch import ClipBatch, to_unit
 from datamodules.cache import FeatureStore
 from experiments.build.data import build_clip_data
 from experiments.config import Settings
+from experiments.evaluation import score_motion
+from experiments.training_pictures import beat_plot, flow_panel, score_rows
 from lightning_modules.callbacks_samples import Drawn
 from lightning_modules.diffusion import FlowDiffusionModule
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.viz import autoencoder_panel
+from metrics.functional import motion_from_video
 
 #: Hertz of the sound in sample videos.
 SOUND_RATE = 44_100
@@ -38,7 +41,7 @@ def load_samples(settings: Settings, music: Sequence[FeatureStore]) -> ClipBatch
 
 @torch.no_grad()
 def draw_autoencoder(network: LatentFlowAutoencoder, batch: ClipBatch) -> Drawn:
-    """Truth and reconstruction side by side, and a sheet of what the flow does.
+    """Truth and reconstruction side by side, a sheet of what the flow does, errors of each clip.
 
     Args:
         network: Stage 1, in whatever mode.
@@ -54,12 +57,20 @@ def draw_autoencoder(network: LatentFlowAutoencoder, batch: ClipBatch) -> Drawn:
     step = max(1, (frames.shape[1] - 1) // SHEET_FRAMES)
     shown = frames[:SHEET_CLIPS, [0, *range(step, frames.shape[1], step)][: SHEET_FRAMES + 1]]
     sheet = autoencoder_panel(network, shown)
-    return Drawn(beside(batch.frames, to_bytes(made)), {"flow": sheet})
+    errors = {
+        "l1": (made[:, 1:] - frames[:, 1:]).abs().mean(dim=(1, 2, 3, 4)),
+        "l1_copy": (frames[:, :1] - frames[:, 1:]).abs().mean(dim=(1, 2, 3, 4)),
+    }
+    rows: list[dict[str, str | float]] = [
+        {"clip": clip} | {name: round(float(error[place]), 6) for name, error in errors.items()}
+        for place, clip in enumerate(batch.clip_ids)
+    ]
+    return Drawn(beside(batch.frames, to_bytes(made)), {"flow": sheet}, rows=rows)
 
 
 @torch.no_grad()
 def draw_diffusion(module: FlowDiffusionModule, batch: ClipBatch) -> Drawn:
-    """Truth, its reconstruction by stage 1, and a generated dance side by side.
+    """Truth, its reconstruction by stage 1, and a generated dance side by side; beats and scores.
 
     Args:
         module: Stage 2.
@@ -68,10 +79,27 @@ def draw_diffusion(module: FlowDiffusionModule, batch: ClipBatch) -> Drawn:
     assert batch.frames is not None
     frames = to_unit(batch.frames)
     true_flow = module.autoencoder.flow(frames[:, 0], frames)
+    made_flow = module.sample(batch)
     panels = [batch.frames]
-    for flow in (true_flow, module.sample(batch)):
+    for flow in (true_flow, made_flow):
         panels.append(to_bytes(module.autoencoder.decode(frames[:, 0], flow)))
-    return Drawn(beside(*panels), {})
+    beats, names, music = batch.beats.cpu(), batch.clip_ids, batch.music_ids
+    videos = {"true": panels[0], "generated": panels[-1]}
+    signals = {kind: motion_from_video(video.cpu(), batch.fps) for kind, video in videos.items()}
+    scored = {
+        kind: score_motion(signal, batch.fps, beats, names, music)
+        for kind, signal in signals.items()
+    }
+    speeds = {kind: signal.speed for kind, signal in signals.items()}
+    return Drawn(
+        beside(*panels),
+        {
+            "flow": flow_panel(frames, true_flow, made_flow),
+            "beats": beat_plot(speeds, scored, batch.fps),
+        },
+        [clip.motion_beats.tolist() for clip in scored["generated"]],
+        score_rows(scored),
+    )
 
 
 def beside(*videos: Tensor) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers.logger import Logger
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -38,6 +41,10 @@ class Drawn:
     """(B, T, 3, H, W) uint8 on the CPU."""
     images: dict[str, Tensor]
     """(3, H, W) uint8 each, by name."""
+    motion_beats_s: Sequence[Sequence[float]] | None = None
+    """Beats of each generated dance in seconds, where there is one."""
+    rows: Sequence[Mapping[str, str | float]] = ()
+    """Scores of each clip by name, alike for all clips."""
 
 
 class SampleVideos(Callback):
@@ -46,7 +53,8 @@ class SampleVideos(Callback):
     Only rank 0 draws; the moving average, if there is one, is in place.
 
     Args:
-        folder: `samples/` of the run; a video is called `STEP-CLIP.mp4`.
+        folder: `samples/` of the run; a video is called `STEP-CLIP.mp4`, and its beats lie in
+            `STEP-CLIP.json` where motion beats are drawn.
         every: Steps between two showings; each waits for the next validation. 0 means only at the
             end of the run.
         load: Reads the clips, with frames and waveform; called once.
@@ -80,17 +88,13 @@ class SampleVideos(Callback):
             self._batch = self.load()
         drawn = self.draw(self._batch.to(pl_module.device))
         videos = self._write_videos(self._batch, drawn.videos, step)
+        if drawn.motion_beats_s is not None:
+            self._write_beats(self._batch, videos, drawn.motion_beats_s)
         images = self._write_images(drawn.images, step)
+        if drawn.rows:
+            self._write_rows(drawn.rows, step)
         for logger in trainer.loggers:
-            # WandbLogger has both; other loggers have neither.
-            log_video = getattr(logger, "log_video", None)
-            log_image = getattr(logger, "log_image", None)
-            if log_video is not None:
-                captions = [path.stem for path in videos]
-                log_video("val/samples", [str(path) for path in videos], step, caption=captions)
-            if log_image is not None:
-                for name, path in images.items():
-                    log_image(f"val/{name}", [str(path)], step)
+            _log(logger, step, videos, images, drawn.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """When was shown last."""
@@ -116,8 +120,49 @@ class SampleVideos(Callback):
             paths.append(path)
         return paths
 
+    def _write_beats(
+        self, batch: ClipBatch, videos: Sequence[Path], motion_beats_s: Sequence[Sequence[float]]
+    ) -> None:
+        seconds = batch.beat_features.shape[1] / batch.fps
+        for path, music, motion in zip(videos, batch.beats.tolist(), motion_beats_s, strict=True):
+            # Rows hold beats around the clip, too, and NaN at their ends.
+            inside = [round(beat, 4) for beat in music if 0 <= beat < seconds]
+            beats = {"music_beats_s": inside, "motion_beats_s": [round(b, 4) for b in motion]}
+            path.with_suffix(".json").write_text(json.dumps(beats) + "\n", encoding="utf-8")
+
+    def _write_rows(self, rows: Sequence[Mapping[str, str | float]], step: int) -> None:
+        path = self.folder / f"{step:07d}-clips.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
     def _write_images(self, images: dict[str, Tensor], step: int) -> dict[str, Path]:
         paths = {name: self.folder / f"{step:07d}-{name}.png" for name in images}
         for name, path in paths.items():
             Image.fromarray(images[name].movedim(0, -1).numpy()).save(path)
         return paths
+
+
+def _log(
+    logger: Logger,
+    step: int,
+    videos: Sequence[Path],
+    images: Mapping[str, Path],
+    rows: Sequence[Mapping[str, str | float]],
+) -> None:
+    """Hand over what the logger takes: WandbLogger all of it, others nothing."""
+    log_video = getattr(logger, "log_video", None)
+    log_image = getattr(logger, "log_image", None)
+    log_table = getattr(logger, "log_table", None)
+    if log_video is not None:
+        captions = [path.stem for path in videos]
+        log_video("val/samples", [str(path) for path in videos], step, caption=captions)
+    if log_image is not None:
+        for name, path in images.items():
+            log_image(f"val/{name}", [str(path)], step)
+    if log_table is not None and rows:
+        columns = list(rows[0])
+        log_table(
+            "val/clips", columns, [[row[name] for name in columns] for row in rows], step=step
+        )

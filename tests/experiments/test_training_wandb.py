@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -9,38 +10,74 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import TINY
+from PIL import Image
+from tiny_runs import TINY, run_cli
 
-from experiments import cli
+from datamodules.video import probe
 from experiments.results import RunFolder
 
 
 @pytest.mark.long
-def test_an_offline_run_stores_metrics_config_and_videos_under_one_id(
-    data: Path, tmp_path: Path
+@pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
+def test_an_offline_run_stores_everything_under_one_id(
+    stage: str, data: Path, autoencoder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    words = [*TINY, f"data={data}", f"out={out}", "run.wandb=offline", "run.samples=1"]
-    train = ["train", "autoencoder", *words, "run.checkpoint_every=2"]
-    assert cli.main([*train, "stage1.train.steps=4"]) == 0
-    assert cli.main([*train, "stage1.train.steps=8", "resume=always"]) == 0
+    words = [*TINY, f"data={data}", f"autoencoder={autoencoder}", f"out={out}"]
+    words += ["clips.frames=12", "run.wandb=offline", "run.samples=2", "run.checkpoint_every=2"]
+    key = "stage1" if stage == "autoencoder" else "stage2"
+    first = run_cli("train", stage, *words, f"{key}.train.steps=4")
+    assert first.returncode == 0, first.stderr
+    assert "anonymous" not in first.stderr
+    assert run_cli("train", stage, *words, f"{key}.train.steps=8", "resume=always").returncode == 0
 
     run_id = RunFolder(out).read_manifest()["wandb_id"]
     files = sorted((out / "wandb").glob("offline-run-*/run-*.wandb"))
     assert [file.stem for file in files] == [f"run-{run_id}"] * 2
-    steps = [
-        row["trainer/global_step"] for file in files for row in history(file) if "train/loss" in row
-    ]
+    rows = [history(file) for file in files]
+    steps = [row["trainer/global_step"] for part in rows for row in part if "train/loss" in row]
     assert steps == list(range(8))  # counted on, none twice, none left out
-    assert all(list(file.parent.glob("files/media/videos/**/*.mp4")) for file in files)
-    assert all(list(file.parent.glob("files/media/images/**/*.png")) for file in files)
+    for file, part in zip(files, rows, strict=True):
+        config = inspect(file, "--summary")["config"]
+        assert config["stage1"]["network"]["regions"] == 2
+        shown = next(row for row in part if "val/samples" in row)
+        media = file.parent / "files"
+        videos = [media / path for path in paths_in(shown["val/samples"])]
+        assert len(videos) == 2
+        assert all(probe(video).has_audio for video in videos)
+        images = ["flow"] if stage == "autoencoder" else ["flow", "beats"]
+        for name in images:
+            row = next(row for row in part if f"val/{name}" in row)
+            (picture,) = (media / path for path in paths_in(row[f"val/{name}"]))
+            assert min(Image.open(picture).size) > 90
+        row = next(row for row in part if "val/clips" in row)
+        (table,) = (media / path for path in paths_in(row["val/clips"]))
+        found = json.loads(table.read_text(encoding="utf-8"))
+        scores = "l1" if stage == "autoencoder" else "generated_corrected"
+        assert scores in found["columns"]
+        assert len(found["data"]) == 2
+    with (out / "samples" / "0000008-clips.csv").open(encoding="utf-8") as kept:
+        assert [row["clip"] for row in csv.DictReader(kept)] == [line[0] for line in found["data"]]
+
+
+def paths_in(item: Any) -> list[str]:
+    """Paths of the media that an entry of the history names."""
+    names = item.get("filenames") or [video["path"] for video in item.get("videos", [])]
+    return [str(name) for name in names or [item["path"]]]
 
 
 def history(file: Path) -> list[dict[str, Any]]:
     """The rows that a run's file holds, by wandb's own reader."""
-    wandb = str(Path(sys.executable).with_name("wandb"))
-    done = subprocess.run(
-        [wandb, "leet", "inspect", "--json", str(file)], capture_output=True, text=True, check=True
-    )
-    records = [json.loads(line) for line in done.stdout.splitlines()]
+    records = [json.loads(line) for line in read(file).splitlines()]
     return [record["history"]["item"] for record in records if record["type"] == "history"]
+
+
+def inspect(file: Path, option: str) -> dict[str, Any]:
+    """What else wandb's reader says of a run's file."""
+    return dict(json.loads(read(file, option)))
+
+
+def read(file: Path, *options: str) -> str:
+    wandb = str(Path(sys.executable).with_name("wandb"))
+    words = [wandb, "leet", "inspect", *options, "--json", str(file)]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
