@@ -14,6 +14,7 @@ from metrics.functional.bootstrap import Interval
 
 #: Settings that say where and how a run was kept, and not what it learnt.
 _APART = ("out", "data", "autoencoder", "resume", "preset", "run.")
+_TICKS = (100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 #: What the runs are compared by, with titles.
 COMPARED = (
     ("epe", "end-point error, px"),
@@ -120,6 +121,10 @@ def draw_curves(runs: Sequence[TrainedRun], path: Path) -> None:
         style = "o-" if run.labels else "s--"
         axes.plot(steps, gains, style, label=run.title, color=f"C{number}", markersize=3)
     axes.set_xscale("log")
+    axes.set_xticks(_TICKS, [f"{steps:,}" for steps in _TICKS])
+    axes.minorticks_off()
+    done = [steps for run in runs for steps, _ in run.curve]
+    axes.set_xlim(0.8 * min(done), 1.3 * max(done))
     axes.set(xlabel="optimizer steps done", ylabel="foreground PSNR above copying, dB")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
