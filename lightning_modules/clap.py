@@ -153,14 +153,8 @@ def load_clap(path: str | Path) -> ClapAudioEncoder:
             "Face), and pass its path as music.clap_weights=PATH (generate: --clap-weights PATH)."
         )
     path = Path(path)
-    state = _folder_state(path) if path.is_dir() else _checkpoint_state(path)
-    first = state.get("audio_branch.patch_embed.proj.weight")
-    if first is None or first.shape[0] not in _WIDTHS:
-        raise CheckpointError(
-            f"{path} holds no CLAP audio tower of the HTSAT kind (audio_branch.*): give one of "
-            "LAION's CLAP checkpoints without fusion, or a Hugging Face CLAP folder."
-        )
-    encoder = ClapAudioEncoder(first.shape[0])
+    state = _state(path)
+    encoder = ClapAudioEncoder(_width(state, path))
     wanted = encoder.state_dict()
     fixed = {
         k: v for k, v in wanted.items() if _is_unused(k) or k.endswith(("_index", "attn_mask"))
@@ -173,6 +167,30 @@ def load_clap(path: str | Path) -> ClapAudioEncoder:
             "give a whole checkpoint without fusion."
         ) from error
     return encoder
+
+
+def token_dim(path: str | Path) -> int:
+    """Width of the tokens under some weights: 768 for HTSAT-tiny, 1024 for HTSAT-base, which
+    LAION's music checkpoints are.
+
+    Raises:
+        CheckpointError: no weights found, or those of another network.
+    """
+    return 8 * _width(_state(Path(path)), Path(path))
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    return _folder_state(path) if path.is_dir() else _checkpoint_state(path)
+
+
+def _width(state: Mapping[str, Tensor], path: Path) -> int:
+    first = state.get("audio_branch.patch_embed.proj.weight")
+    if first is None or first.shape[0] not in _WIDTHS:
+        raise CheckpointError(
+            f"{path} holds no CLAP audio tower of the HTSAT kind (audio_branch.*): give one of "
+            "LAION's CLAP checkpoints without fusion, or a Hugging Face CLAP folder."
+        )
+    return int(first.shape[0])
 
 
 def weights_digest(path: str | Path) -> str:

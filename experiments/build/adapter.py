@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from experiments.build.stage2_networks import clap_token_dim
 from experiments.config import Settings
 from experiments.errors import SettingsError
 from lightning_modules.clap import weights_digest
@@ -43,8 +44,9 @@ def encoder_digests(settings: Settings) -> dict[str, str]:
 def build_adapters(settings: Settings, classes: list[str]) -> MusicAdapters:
     """Adapters to train."""
     adapter = settings.adapter
+    dims = FEATURE_DIMS | {"clap_tokens": clap_token_dim(settings)}
     return MusicAdapters(
-        dims={name: FEATURE_DIMS[name] for name in adapted_features(settings)},
+        dims={name: dims[name] for name in adapted_features(settings)},
         classes=classes,
         width=adapter.width,
         projection=adapter.projection,

@@ -89,6 +89,7 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         frames: T of a window; the global beat vector has this length.
         beat_channels, spectral_channels: features a frame.
         reach: how many frames to either side local attention over CLAP's tokens sees.
+        clap_token_dim: width of CLAP's tokens: 768 for HTSAT-tiny, 1024 for HTSAT-base.
         adapted: inner width of the trained adapter before a feature, by the feature's name; see
             `take_adapters`.
 
@@ -109,6 +110,7 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         beat_channels: int = 7,
         spectral_channels: int = SPECTRAL_DIM,
         reach: int = 10,
+        clap_token_dim: int = CLAP_TOKEN_DIM,
         adapted: dict[str, int] | None = None,
     ) -> None:
         super().__init__()
@@ -120,12 +122,13 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.spectral_encoder = SpectralEncoder(spectral_channels, dim) if spectral else None
         self.clap_adapter = mlp(CLAP_DIM, dim) if clap else None
         self.wav2clip_adapter = mlp(WAV2CLIP_DIM, dim) if wav2clip else None
-        self.token_in = nn.Linear(CLAP_TOKEN_DIM, dim) if clap_tokens else None
+        self.token_in = nn.Linear(clap_token_dim, dim) if clap_tokens else None
         self.token_attention = LocalMusicAttention(dim, 4, reach) if clap_tokens else None
         self.null_clip = nn.Parameter(torch.zeros(dim))
         self.null_frame = nn.Parameter(torch.zeros(dim))
+        dims = FEATURE_DIMS | {"clap_tokens": clap_token_dim}
         self.adapters = nn.ModuleDict(
-            {name: FeatureAdapter(FEATURE_DIMS[name], w) for name, w in (adapted or {}).items()}
+            {name: FeatureAdapter(dims[name], w) for name, w in (adapted or {}).items()}
         ).requires_grad_(False)
 
     def take_adapters(self, trained: MusicAdapters) -> None:
@@ -152,7 +155,7 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Args:
             beat_features: (B, T, 7) in the order of `datamodules.batch.BEAT_FEATURES`.
             music: the features that `needs` names: spectral (B, T, 44), clap (B, 512),
-                clap_tokens (B, T, 768), wav2clip (B, 512) or one a frame (B, T, 512).
+                clap_tokens (B, T, `clap_token_dim`), wav2clip (B, 512) or one a frame (B, T, 512).
             drop: (B,) bool: windows whose music is replaced by the learnt "no music"
                 (classifier-free guidance, Ho and Salimans, arXiv 2207.12598).
 

@@ -13,10 +13,12 @@ from lightning_modules.clap import (
     ClapAudioEncoder,
     fill_window,
     load_clap,
+    token_dim,
     tokens_of_frames,
     weights_digest,
 )
 from lightning_modules.errors import CheckpointError
+from lightning_modules.networks.music import MusicConditioner
 from lightning_modules.wav2clip import Wav2ClipEncoder, load_wav2clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +80,25 @@ def test_laions_checkpoint_and_the_folder_are_one_network(encoder, music, tmp_pa
     again = load_clap(tmp_path / "clap.pt")
     assert torch.equal(encoder(music).embedding, again(music).embedding)
     assert len(weights_digest(tmp_path / "clap.pt")) == 16
+
+
+def test_the_larger_tower_of_laions_music_checkpoints_gives_wider_tokens(music, tmp_path) -> None:
+    torch.manual_seed(0)
+    larger = ClapAudioEncoder(128)
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in larger.state_dict().items()}},
+        tmp_path / "music.pt",
+    )
+    assert token_dim(tmp_path / "music.pt") == 1024
+    tokens = load_clap(tmp_path / "music.pt")(music[:, :48_000]).tokens
+    assert tokens.shape == (1, 32, 1024)
+    conditioner = MusicConditioner(
+        dim=8, beats="none", clap=False, wav2clip=False, clap_tokens=True, clap_token_dim=1024
+    )
+    at_frames = tokens_of_frames(tokens, 40, 10.0)
+    frames = conditioner(torch.zeros(1, 40, 7), {"clap_tokens": at_frames}).frames
+    assert frames is not None
+    assert frames.shape == (1, 40, 8)
 
 
 def test_embeddings_are_deterministic_and_tokens_follow_time(encoder, music) -> None:
