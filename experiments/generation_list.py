@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import SettingsError
-from lightning_modules.pipeline import DanceRequest
 
 REQUIRED = ("picture", "song", "out")
 #: Optional columns, with how their text is read.
@@ -22,6 +21,8 @@ OPTIONAL: dict[str, type] = {
     "mask": Path,
     "background": Path,
 }
+#: Columns that a `DanceRequest` calls otherwise.
+_FIELDS = {"start": "start_s", "tempo": "tempo_bpm", "seed": "generator", "beats": "beat_file"}
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,10 @@ class ListedDance:
     more: dict[str, Any] = field(default_factory=dict)
     """The optional columns that are filled."""
 
-    def request(self) -> DanceRequest:
-        """What the pipeline is asked for."""
-        more = self.more
-        return DanceRequest(
-            image=self.picture,
-            music=self.song,
-            start_s=more.get("start", 0.0),
-            tempo_bpm=more.get("tempo"),
-            beat_file=more.get("beats"),
-            generator=more.get("seed", 0),
-            mask=more.get("mask"),
-            background=more.get("background"),
-            person_height=more.get("person_height"),
-        )
+    def fields(self) -> dict[str, Any]:
+        """The fields of a `DanceRequest` that the line fills."""
+        more = {_FIELDS.get(name, name): value for name, value in self.more.items()}
+        return {"image": self.picture, "music": self.song, **more}
 
 
 def read_list(path: Path, folder: Path) -> list[ListedDance]:

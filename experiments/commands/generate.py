@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_modules.pipeline import DabFusionPipeline, Dance
+    from experiments.generation_list import ListedDance
+    from lightning_modules.pipeline import DabFusionPipeline, Dance, DanceRequest
 
 HELP = """Let the person in a picture dance to a song.
 
@@ -33,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="run or pipeline folder")
     parser.add_argument(
-        "files", type=Path, nargs="+", metavar="PICTURE SONG OUT", help="OUT is the mp4 to write"
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="PICTURE (of a whole person) SONG OUT (the mp4 to write); with --list OUT alone",
     )
     parser.add_argument("--list", type=Path, help="CSV or JSON of picture, song, out, ...")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"dances at a time ({BATCH})")
@@ -116,13 +121,11 @@ def _sampling(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _one(pipe: DabFusionPipeline, args: argparse.Namespace) -> None:
-    from experiments.generation import write_sheet
-    from experiments.progress import shown_progress
+def _request(args: argparse.Namespace, picture: Path, song: Path) -> DanceRequest:
+    """A dance as the command line asks for it."""
     from lightning_modules.pipeline import DanceRequest
 
-    picture, song, out = args.files
-    request = DanceRequest(
+    return DanceRequest(
         picture,
         song,
         start_s=args.start,
@@ -133,6 +136,14 @@ def _one(pipe: DabFusionPipeline, args: argparse.Namespace) -> None:
         background=args.background,
         person_height=args.person_height,
     )
+
+
+def _one(pipe: DabFusionPipeline, args: argparse.Namespace) -> None:
+    from experiments.generation import write_sheet
+    from experiments.progress import shown_progress
+
+    picture, song, out = args.files
+    request = _request(args, picture, song)
     with shown_progress("Denoising") as progress:
         dance = pipe.batch([request], **_sampling(args), progress=progress)[0]
     dance = _write(dance, out, args.beat_ticks)
@@ -140,24 +151,17 @@ def _one(pipe: DabFusionPipeline, args: argparse.Namespace) -> None:
         write_sheet(dance, args.sheet)
 
 
-def _many(pipe: DabFusionPipeline, args: argparse.Namespace, listed: list[Any]) -> None:
+def _many(pipe: DabFusionPipeline, args: argparse.Namespace, listed: list[ListedDance]) -> None:
     """The dances of a list, some at a time: what lies on disk stays if one fails."""
     from dataclasses import replace
 
     from experiments.progress import shown_progress
 
+    common = _request(args, listed[0].picture, listed[0].song)
     with shown_progress("Dances") as progress:
         for first in range(0, len(listed), args.batch):
             part = listed[first : first + args.batch]
-            requests = [
-                replace(
-                    dance.request(),
-                    background=dance.more.get("background", args.background),
-                    person_height=dance.more.get("person_height", args.person_height),
-                    generator=dance.more.get("seed", args.seed),
-                )
-                for dance in part
-            ]
+            requests = [replace(common, **dance.fields()) for dance in part]
             for dance, made in zip(part, pipe.batch(requests, **_sampling(args)), strict=True):
                 _write(made, dance.out, args.beat_ticks)
             progress(first + len(part), len(listed))
