@@ -4,8 +4,9 @@
     OUT/prepared     small clips, beats, features, the index
     OUT/autoencoder  the run of stage 1
     OUT/flow         cached latent flow
-    OUT/diffusion    the run of stage 2; its export/ is the pipeline to use
-    OUT/scores       per-clip rows, means with intervals, the protocol
+    OUT/diffusion    the run of stage 2; its export/ is the pipeline to use, its evaluation/ what
+                     `dabfusion compare` shows of its scores
+    OUT/scores       per-clip rows of true, reconstructed and generated clips
     OUT/videos       generated dances with sound; OUT/contact_sheet.png
 
 Every step keeps what it has done, so a second run after Ctrl-C only does what is missing.
@@ -204,6 +205,7 @@ def score(plan: QuickstartPlan, progress: Progress) -> None:
     from experiments.build.data import build_clip_data
     from experiments.evaluation import summarise
     from experiments.heldout import score_heldout
+    from experiments.heldout_protocol import write_heldout
     from experiments.quickstart_report import contact_sheet, tracked_beats, write_rows
     from lightning_modules.pipeline import DabFusionPipeline
 
@@ -220,6 +222,7 @@ def score(plan: QuickstartPlan, progress: Progress) -> None:
     )
     for kind, rows in scores.rows.items():
         write_rows(plan.out / "scores" / f"{kind}.csv", rows)
+    write_heldout(plan.diffusion / "evaluation", settings, scores.rows["generated"], settings.seed)
     contact_sheet(scores.shown, plan.out / "contact_sheet.png")
     results = {
         "format": FORMAT,

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from experiments.config import Settings, settings_from_words
 from experiments.errors import SettingsError
@@ -24,6 +23,10 @@ from experiments.sweep_worker import RESULT
 
 KINDS = ("diffusion", "sampling")
 MODEL = "model"
+#: Words about stage 1's network or losses: such a trial cannot share the sweep's stage 1.
+OWN_STAGE1 = ("stage1.network.", "stage1.loss.")
+#: Words about the clips that a trial learns from; inside a change they do not touch its scores.
+CLIP_LENGTH = ("clips.frames=", "clips.stride=")
 #: Clips that are generated at once.
 EVALUATION_BATCH = 8
 #: Scores of the held-out clips that a sweep may look at, as ``heldout/NAME``.
@@ -34,21 +37,29 @@ def run_trial(kind: str, words: Sequence[str], clips: int = 0) -> int:
     """Run one trial and return its exit status.
 
     Args:
-        kind: ``diffusion`` trains a stage 2 and scores it; ``sampling`` scores the run that the
-            word ``model=RUN`` names, with other sampling settings.
+        kind: ``diffusion`` trains a stage 2 and scores it, after a stage 1 of its own where a word
+            changes stage 1's network or losses; ``sampling`` scores the run that the word
+            ``model=RUN`` names, with other sampling settings.
         words: ``key=value`` settings; ``change=...`` holds further ones, blanks between.
         clips: held-out clips that are scored; 0 for all.
 
     Raises:
         SettingsError: from the settings, or ``model`` missing.
     """
+    changes = expand([word for word in words if word.startswith(f"{CHANGE}=")])
     words = expand(words)
     if kind == "diffusion":
         words = _with_folder(words)
-        status = _train(words)
+        if any(word.startswith(OWN_STAGE1) for word in changes):
+            words, status = _train_own_stage1(words)
+            if status != 0:
+                return status
+        status = _train("diffusion", words)
         if status != 0:
             return status
-        settings = settings_from_words(words)
+        # A change of the training clips' length is scored on the others' clips.
+        same_clips = [w for w in words if w not in changes or not w.startswith(CLIP_LENGTH)]
+        settings = settings_from_words(same_clips)
         model = folder = RunFolder(Path(settings.out))
     else:
         models = [word.partition("=")[2] for word in words if word.startswith(f"{MODEL}=")]
@@ -92,12 +103,10 @@ def score_run(
         Means as ``heldout/NAME``; None where a score is not defined.
     """
     from experiments.build.data import build_clip_data
-    from experiments.evaluation import summarise
-    from experiments.evaluation_protocol import digest_of, write_evaluation
     from experiments.heldout import score_heldout
-    from experiments.manifest import data_digest
+    from experiments.heldout_protocol import write_heldout
+    from experiments.music_cache import cache_needed_music
     from lightning_modules.pipeline import DabFusionPipeline
-    from metrics import VERSION
 
     if settings.run.threads:
         import torch
@@ -112,26 +121,12 @@ def score_run(
         guidance_scale=sampling.guidance_scale,
         image_guidance_scale=sampling.image_guidance_scale,
     )
-    data = build_clip_data(settings, EVALUATION_BATCH)
+    music = cache_needed_music(settings, pipeline.music.needs, "test")
+    data = build_clip_data(settings, EVALUATION_BATCH, music=music)
     data.setup("test")
     scored = score_heldout(pipeline, data, seed=0, clips=clips, shown=0)
     rows = scored.rows["generated"]
-    protocol: dict[str, Any] = {
-        "format": 1,
-        "metric": "MotionMusicAlignment2D",
-        "metric_version": VERSION,
-        "split": "test",
-        "clips": len(rows),
-        "clips_digest": digest_of([row["clip"] for row in rows]),
-        "data_digest": data_digest(Path(settings.data)),
-        "fps": settings.clips.fps,
-        "frames": settings.clips.frames,
-        "size": settings.clips.size,
-        "beats": settings.clips.beats,
-        "noise_seed": 0,
-    }
-    means = summarise(rows)
-    write_evaluation(out / "evaluation", {**protocol, "hash": digest_of(protocol)}, rows, means)
+    means = write_heldout(out / "evaluation", settings, rows, noise_seed=0)
     return {
         f"heldout/{name}": means[name].mean if math.isfinite(means[name].mean) else None
         for name in HEADLINES
@@ -150,10 +145,19 @@ def _with_folder(words: list[str]) -> list[str]:
     return [*words, f"out=sweeps/{group}/{name}", "resume=auto"]
 
 
-def _train(words: Sequence[str]) -> int:
+def _train_own_stage1(words: Sequence[str]) -> tuple[list[str], int]:
+    """Train a stage 1 of the trial's own; the words of its stage 2, and the exit status."""
+    out = next(word for word in reversed(words) if word.startswith("out=")).partition("=")[2]
+    own = Path(out) / "stage1"
+    # Under an agent of Weights & Biases the trial's run is stage 2's.
+    status = _train("autoencoder", [*words, f"out={own}", "autoencoder=", "run.wandb=off"])
+    return [*words, f"autoencoder={own}"], status
+
+
+def _train(stage: str, words: Sequence[str]) -> int:
     # Inherited files keep the sweep's lock on this trial for as long as training lives.
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.cli", "train", "diffusion", *words], close_fds=False
+        [sys.executable, "-m", "experiments.cli", "train", stage, *words], close_fds=False
     )
 
     def forward(number: int, _: FrameType | None) -> None:

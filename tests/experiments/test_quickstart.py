@@ -4,11 +4,13 @@ import json
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from experiments.cli import main
 from experiments.errors import DONE, USER_ERROR
 from experiments.quickstart import plan_quickstart
+from experiments.report_runs import read_run
 
 #: A road of seconds: few and short videos, small pictures.
 TINY = [
@@ -38,6 +40,16 @@ def test_everything_promised_is_there(finished: Path, capsys: pytest.CaptureFixt
     assert results["alignment"]["true"]["corrected"]["clips"] == 10
     assert math.isfinite(results["reconstruction"]["l1_ratio"])
     assert results["beats"]["f1"] > 0.5
+
+
+def test_scores_are_ready_to_be_compared(finished: Path) -> None:
+    run = read_run(finished / "diffusion", "run")
+    (evaluation,) = run.evaluations
+    rows = pd.read_csv(finished / "scores" / "generated.csv")
+    assert evaluation.clips == tuple(rows.clip)
+    assert evaluation.music == tuple(rows.music_id)
+    assert list(evaluation.scores["corrected"]) == pytest.approx(list(rows.corrected), nan_ok=True)
+    assert evaluation.protocol["clips"] == 10
 
 
 def written(folder: Path) -> dict[Path, int]:

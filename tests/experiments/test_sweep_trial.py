@@ -68,6 +68,33 @@ def test_agents_command_trains_scores_and_every_rank_has_the_values(
 
 
 @pytest.mark.long
+def test_changes_of_stage_1_and_of_length_are_scored_on_the_same_clips(
+    data: Path, autoencoder: Path, tmp_path: Path
+) -> None:
+    changes = {
+        "base": "none",
+        "occlusion": "stage1.network.estimate_occlusion=false stage1.loss.teacher_occlusion=0",
+        "length": "clips.frames=3",
+    }
+    words = [*TINY, *STEPS, "stage1.train.steps=2", f"data={data}", f"autoencoder={autoencoder}"]
+    for name, change in changes.items():
+        trial = [*words, f"change={change}", f"out={tmp_path / name}"]
+        done = run_cli("sweep", "--trial", "diffusion", *trial, timeout=900)
+        assert done.returncode == 0, done.stderr
+    protocols = {
+        json.loads((tmp_path / name / "evaluation" / "protocol.json").read_text())["hash"]
+        for name in changes
+    }
+    assert len(protocols) == 1
+    assert RunFolder(tmp_path / "length").read_settings().clips.frames == 3
+    assert RunFolder(tmp_path / "base").read_settings().autoencoder == str(autoencoder)
+    own = tmp_path / "occlusion" / "stage1"
+    assert not RunFolder(own).read_settings().stage1.network.estimate_occlusion
+    exported = json.loads((tmp_path / "occlusion/export/autoencoder/config.json").read_text())
+    assert "false" in json.dumps(exported).split("estimate_occlusion")[1][:12]
+
+
+@pytest.mark.long
 def test_sweep_without_training_and_its_report(data: Path, diffusion: Path, tmp_path: Path) -> None:
     raw = yaml.safe_load(
         (Path(__file__).parents[2] / "experiments/sweeps/guidance_steps.yaml").read_text()
