@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from experiments.settings.run import RunSettings
 
 #: Seconds that the other ranks have to notice by themselves that one is gone.
 GRACE_S = 10.0
+_PR_SET_PDEATHSIG = 1
 #: What gloo and NCCL say of a process that does not answer.
 _LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|[Tt]imed out|Broken pipe")
 #: How a training that was ended is taken up again.
@@ -145,7 +147,10 @@ def launch(devices: int, again: str = RESUME) -> int:
         first = _wait(processes)
         if first is None:
             return max(process.returncode for process in processes)
-        return _explain(first, processes[first].returncode, outputs[first], again)
+        status = processes[first].returncode
+        if first and status == processes[0].returncode and status in (USER_ERROR, INTERRUPTED):
+            return status  # rank 0 has said the same itself
+        return _explain(first, status, outputs[first], again)
     except KeyboardInterrupt:  # the terminal has sent it to every rank, too
         _end(processes, grace_s=60.0)
         return INTERRUPTED
@@ -168,7 +173,15 @@ def _start(rank: int, devices: int, port: int, output: IO[str]) -> subprocess.Po
     }
     words = [sys.executable, "-m", "experiments.cli", *sys.argv[1:]]
     quiet = None if rank == 0 else output
-    return subprocess.Popen(words, env=environment, stdout=quiet, stderr=quiet, text=True)
+    return subprocess.Popen(
+        words, env=environment, stdout=quiet, stderr=quiet, text=True, preexec_fn=_end_with_parent
+    )
+
+
+def _end_with_parent() -> None:
+    """Have Linux send SIGTERM to a rank whose launcher is gone, so that none goes on unwatched."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait(processes: list[subprocess.Popen[str]]) -> int | None:

@@ -316,7 +316,10 @@ def test_places(
     refused(capsys, [*train, f"out={tmp_path}/{'n' * 300}"], "too long")
     refused(capsys, [*train, f"out={diffusion}", "resume=auto"], "train diffusion")
     refused(capsys, [*train, f"out={tmp_path}/no", "run.wandb=online"], "wandb login")
+    if Path("/sys/kernel").is_dir():  # where nobody may make a folder, not even root
+        refused(capsys, [*train, "out=/sys/dabfusion"], "no permission")
     words = [*TINY, f"data={data}", f"autoencoder={diffusion}", f"out={tmp_path}/no"]
+    refused(capsys, ["train", "diffusion", *words], "is a trained diffusion")
     if os.geteuid() != 0:  # root may write anywhere
         tmp_path.chmod(0o500)
         refused(capsys, [*train, f"out={tmp_path}/run"], "permission")

@@ -100,6 +100,15 @@ def test_a_bad_step_can_be_left_out_and_counted(bad: str, tmp_path: Path) -> Non
     assert all(torch.tensor(module.seen).isfinite())
 
 
+def test_a_large_gradient_is_scaled_down_and_a_small_one_is_left(tmp_path: Path) -> None:
+    for clip, expected in ((0.5, 0.5), (1e6, None), (0.0, None)):
+        module = Learner("")
+        fit(module, [FiniteGuard(False, 0.0, tmp_path / "none.json", clip=clip)], steps=2)
+        moved = (module.seen[0] - module.seen[1]) / 1e-3  # the gradient that the optimiser saw
+        # d/dw of (w (1 + 0))^2 at w = 1 is 2: batch 0 is all zeros
+        assert moved == pytest.approx(2.0 if expected is None else expected, rel=1e-3)
+
+
 def test_the_average_follows_its_formula_and_leaves_the_frozen_alone() -> None:
     module, average = Learner(""), ExponentialMovingAverage(0.7)
     fit(module, [average], steps=6)

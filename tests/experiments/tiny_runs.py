@@ -102,7 +102,7 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1"} | more
 
 
-def run_cli(*words: str, timeout: float = 120.0, **more: str) -> subprocess.CompletedProcess[str]:
+def run_cli(*words: str, timeout: float = 600.0, **more: str) -> subprocess.CompletedProcess[str]:
     """`dabfusion WORDS` in a process of its own."""
     return subprocess.run(
         command(*words),
