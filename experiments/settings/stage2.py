@@ -147,6 +147,28 @@ class NoiseScheduleSettings:
 
 
 @dataclass
+class MonitorSettings:
+    """What is watched in the dances that validation generates; limits come from training clips."""
+
+    clips: int = 32
+    """Training clips that set the limits; 0 watches nothing."""
+    temporal_inconsistency: float = 0.95
+    """Share of training clips below the limit of the frames' warp error; 0 does not watch it."""
+    misalignment: float = 0.95
+    """Share of training clips above the limit of corrected 2D-MM Align; 0 does not watch it."""
+    implausible_motion: float = 0.95
+    """Share of training clips between the limits of the motion's jerk; 0 does not watch it."""
+    tolerated: float = 0.5
+    """Share of generated clips beyond a limit above which it is flagged."""
+
+    def __post_init__(self) -> None:
+        if self.clips < 0:
+            raise ValueError(f"stage2.monitor.clips is {self.clips}: it cannot be negative.")
+        for name in ("temporal_inconsistency", "misalignment", "implausible_motion", "tolerated"):
+            _fraction(f"stage2.monitor.{name}", getattr(self, name))
+
+
+@dataclass
 class Stage2Settings:
     """Diffusion over latent flow."""
 
@@ -158,3 +180,5 @@ class Stage2Settings:
     """Steps, rates and averages."""
     scheduler: NoiseScheduleSettings = field(default_factory=NoiseScheduleSettings)
     """The noise schedule."""
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
+    """Signs of failure that are logged and flagged."""
