@@ -18,7 +18,7 @@ HELP = """How accurate is stage 1's flow? Against the truth, an independent flow
 On rendered dancers the true flow is known: end-point and angular errors, hidden areas, pictures,
 motion over time, in-between poses, and whether timing survives, by genre and speed. Other trainings
 may stand beside it (--beside, --curves, --losses). On real clips (--videos) the flow is set beside
-OpenCV's. Rivals: copying the reference, which is zero flow. Writes README.md, PNGs and
+OpenCV's. Rivals: copying the reference, which is zero flow. Writes report.md, PNGs and
 results.json."""
 
 Row = dict[str, Any]
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     text = write_report(rendered, real, settings, compared)
     draw_groups(rendered, args.out / "flow.png")
     draw_dancers(networks, args.seed, args.frames, args.size, args.out / "dancers.png")
-    write_text(args.out / "README.md", text)
+    write_text(args.out / "report.md", text)
     found = {
         "settings": settings,
         "rendered": {k: vars(v) for k, v in summaries(rendered).items()},
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     }
     write_text(args.out / "results.json", json.dumps(found, indent=1, default=str) + "\n")
     print(text.split("\n## ")[1])
-    print(f"Written to {args.out}: README.md, its pictures, results.json")
+    print(f"Written to {args.out}: report.md, its pictures, results.json")
     return 0
 
 

@@ -143,7 +143,7 @@ def test_a_tiny_study_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFi
     words += ["--beside", other, "--curves", other, "--losses", str(export), other]
     assert main(words) == 0
     assert "end-point error" in capsys.readouterr().out
-    report = (tmp_path / "study" / "README.md").read_text()
+    report = (tmp_path / "study" / "report.md").read_text()
     assert "## Real clips" in report
     assert "nan" not in report.split("## By speed")[0].replace("[nan, nan]", "")
     results = json.loads((tmp_path / "study" / "results.json").read_text())
