@@ -121,8 +121,8 @@ def _markdown(
     if any(condition.controls for condition in found):
         parts.append(
             "Controls score the same dances against music moved by half a beat, moved by 16 even "
-            "shifts, and against other pieces: a dance that follows its own music falls to 0 or "
-            "below."
+            "shifts, and against other pieces: a dance that follows its own music falls to chance, "
+            "which is 0, or below."
         )
     if pairs:
         parts += ["## Differences", tables[1].markdown()]

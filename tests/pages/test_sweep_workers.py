@@ -73,11 +73,12 @@ def test_grid_runs_every_point_once(tmp_path: Path, storage: str) -> None:
 
 
 @pytest.mark.long
-def test_two_workers_share_and_a_third_joins_late(tmp_path: Path) -> None:
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_two_workers_share_and_a_third_joins_late(tmp_path: Path, storage: str) -> None:
     path = write_sweep(tmp_path, {"a": {"values": list(range(6))}, "pause": {"value": 0.25}})
-    workers = [start_worker(path, storage="journal") for _ in range(2)]
+    workers = [start_worker(path, storage=storage) for _ in range(2)]
     _wait_for(lambda: len(starts(tmp_path)) > 1)
-    workers.append(start_worker(path, storage="journal"))
+    workers.append(start_worker(path, storage=storage))
     outputs = [worker.communicate(timeout=240)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0, 0], outputs
     assert starts(tmp_path) == [1] * 6
