@@ -149,6 +149,23 @@ def test_gradient_checkpointing_changes_no_gradient() -> None:
         torch.testing.assert_close(plain, recomputed)
 
 
+@pytest.mark.parametrize("patch", [1, 2])
+def test_the_denoiser_is_one_graph_forward_and_backward(patch: int) -> None:
+    noisy, timestep, z0 = inputs()
+    places = torch.tensor([0, 3])
+    results = []
+    for traced in (False, True):
+        network = small(patch=patch).to(memory_format=torch.channels_last)
+        if traced:
+            # Tracing alone, without a C++ compiler: fullgraph raises where Python interrupts.
+            network.compile(fullgraph=True, backend="eager")
+        said = network(noisy, timestep, z0, music_of(), places)
+        said.square().mean().backward()
+        results.append([said, *(p.grad for p in network.parameters() if p.grad is not None)])
+    for plain, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, plain)
+
+
 def test_statistics_are_saved_with_the_weights(tmp_path) -> None:
     network = small(flow="absolute", prediction="v_prediction")
     network.normalizer.fit([torch.randn(4, 3, 8, 8) * 3])
