@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.arguments import Parser
+
+if TYPE_CHECKING:
+    from experiments.benchmarks.diffusion_parts import Stage2Bench
 
 PUBLISHED_SAMPLING_STEPS = 250
 """LFDM's default, of DDIM."""
 MATRIX = 4096
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,16 @@ class Options:
     """How to measure."""
 
     repeats: int
-    """Timings of each part, of which the shortest counts."""
+    """Timings of each part after one to warm up, of which the shortest counts; 0: one, cold."""
     steps: int
-    """Sampling steps of the published procedure that are timed; 250 are extrapolated."""
+    """Sampling steps that are timed; a video's are extrapolated."""
     threads: int
     """Of the CPU; 0 as PyTorch likes."""
     device: str
     bf16: bool
     compile: bool
+    processor_time: bool
+    """Time of the processor instead of the wall clock: for one thread on a busy machine."""
     words: tuple[str, ...]
     """Settings on top of each preset."""
 
@@ -56,14 +62,19 @@ def run(options: list[str]) -> dict[str, Any]:
     """
     parser = Parser("dabfusion benchmark diffusion", __doc__ or "")
     parser.add_argument("words", nargs="*", metavar="key=value", help="settings of all three")
-    parser.add_argument("--repeats", type=int, default=2, help="timings of each part; best counts")
     parser.add_argument(
-        "--steps", type=int, default=2, help="published sampling steps timed, then scaled up"
+        "--repeats", type=int, default=2, help="timings of each part, best counts; 0: one, cold"
     )
+    parser.add_argument("--steps", type=int, default=3, help="sampling steps timed, then scaled up")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (as PyTorch likes)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--compile", action="store_true", help="torch.compile the denoiser")
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="processor instead of wall time, with --threads 1 for a machine that is not idle",
+    )
     args = vars(parser.parse(options))
     chosen = Options(**{**args, "words": tuple(args["words"])})
     rows = []
@@ -74,30 +85,32 @@ def run(options: list[str]) -> dict[str, Any]:
     return {"options": asdict(chosen), "rows": rows}
 
 
-def matrix_rate(device: str, bf16: bool) -> float:
+def matrix_rate(device: str, bf16: bool, clock: Clock = time.perf_counter) -> float:
     """GFLOP/s of a square matrix product, the yardstick for everything else."""
     import torch
 
     dtype = torch.bfloat16 if bf16 else torch.float32
     a = torch.randn(MATRIX, MATRIX, device=device, dtype=dtype)
-    seconds = best_time(lambda: a @ a, 3, device)
+    seconds = best_time(lambda: a @ a, 3, device, clock)
     return 2 * MATRIX**3 / seconds / 1e9
 
 
-def best_time(work: Callable[[], Any], repeats: int, device: str) -> float:
-    """The shortest of several runs in seconds, after one to warm up."""
-    work()
-    return min(_time(work, device) for _ in range(repeats))
+def best_time(
+    work: Callable[[], Any], repeats: int, device: str, clock: Clock = time.perf_counter
+) -> float:
+    """The shortest of several runs in seconds, after one to warm up; 0: of that one."""
+    cold = _time(work, device, clock)
+    return min((_time(work, device, clock) for _ in range(repeats)), default=cold)
 
 
-def _time(work: Callable[[], Any], device: str) -> float:
+def _time(work: Callable[[], Any], device: str, clock: Clock) -> float:
     import torch
 
-    began = time.perf_counter()
+    began = clock()
     work()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def measure(procedure: Procedure, options: Options) -> dict[str, Any]:
@@ -109,14 +122,15 @@ def measure(procedure: Procedure, options: Options) -> dict[str, Any]:
     if options.threads:
         torch.set_num_threads(options.threads)
     device, repeats = options.device, options.repeats
-    rate = matrix_rate(device, options.bf16)
+    clock = time.process_time if options.processor_time else time.perf_counter
+    rate = matrix_rate(device, options.bf16, clock)
     bench = Stage2Bench(
         procedure.preset, procedure.published, device, options.bf16, options.words, options.compile
     )
-    step_s = best_time(bench.training_step, repeats, device)
-    learn_s = best_time(bench.learn, repeats, device)
-    forward_s = best_time(bench.denoise, repeats, device)
-    video = _video_seconds(bench, procedure, options)
+    step_s = best_time(bench.training_step, repeats, device, clock)
+    learn_s = best_time(bench.learn, repeats, device, clock)
+    forward_s = best_time(bench.denoise, repeats, device, clock)
+    video = _video_seconds(bench, procedure, options, clock)
     clips = bench.settings.clips
     return {
         "procedure": procedure.name,
@@ -136,18 +150,20 @@ def measure(procedure: Procedure, options: Options) -> dict[str, Any]:
     }
 
 
-def _video_seconds(bench: Any, procedure: Procedure, options: Options) -> dict[str, Any]:
-    """Seconds of one video without and with guidance: in full, or (published) extrapolated."""
-    device, published = options.device, procedure.published
-    steps = PUBLISHED_SAMPLING_STEPS if published else bench.settings.sampling.steps
-    timed = min(steps, options.steps) if published else steps
-    bench.sample(1, 2.0)
-    plain_s = _time(lambda: bench.sample(timed, 1.0), device) * steps / timed
-    guided_s = _time(lambda: bench.sample(timed, 2.0), device) * steps / timed
-    decode_s = best_time(bench.decode, 1, device)
+def _video_seconds(
+    bench: Stage2Bench, procedure: Procedure, options: Options, clock: Clock
+) -> dict[str, Any]:
+    """Seconds of one video without and with guidance, from a few steps."""
+    device, timed = options.device, options.steps
+    own = bench.settings.sampling.steps
+    steps = PUBLISHED_SAMPLING_STEPS if procedure.published else own
+    if options.repeats:
+        bench.sample(1, 2.0)
+    plain_s = _time(lambda: bench.sample(timed, 1.0), device, clock) * steps / timed
+    guided_s = _time(lambda: bench.sample(timed, 2.0), device, clock) * steps / timed
+    decode_s = best_time(bench.decode, options.repeats, device, clock)
     return {
         "sampling_steps": steps,
-        "sampling_steps_timed": timed,
         "decode_s": decode_s,
         "video_s": plain_s + decode_s,
         "video_guided_s": guided_s + decode_s,

@@ -42,8 +42,7 @@ def test_all_three_procedures_are_timed(capsys: pytest.CaptureFixture[str]) -> N
     published, faithful, efficient = rows
     assert published["forward_gflop"] > faithful["forward_gflop"] > efficient["forward_gflop"]
     assert published["sampling_steps"] == PUBLISHED_SAMPLING_STEPS
-    assert published["sampling_steps_timed"] == 1
-    assert faithful["sampling_steps_timed"] == faithful["sampling_steps"] == 15
+    assert faithful["sampling_steps"] == efficient["sampling_steps"] == 15
     for row in rows:
         assert row["video_s"] > row["decode_s"] > 0
         assert row["peak_memory_bytes"] > 1e8
