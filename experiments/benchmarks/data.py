@@ -13,7 +13,11 @@ SIZE, FRAMES, FPS = 128, 40, 10.0
 INDEX_ROWS = 40_000
 #: What the numbers are held to.
 BARS = {
-    "prepare": {"cpu_share": "above 0.85", "cost_against_decoding": "at most 1.3"},
+    "prepare": {
+        "cpu_share": "above 0.85",
+        "cpu_share_wanted": "above 0.85",
+        "cost_against_decoding": "at most 1.3",
+    },
     "load": {
         "clips_per_minute_per_core": "at least 3000",
         "ratio_to_decord": "at least 0.7",
@@ -34,6 +38,9 @@ def run(options: list[str]) -> dict[str, Any]:
     """
     parser = Parser("dabfusion benchmark data", __doc__ or "")
     parser.add_argument("--videos", type=int, default=40, help="1080p videos to prepare (40)")
+    parser.add_argument(
+        "--distinct", type=int, default=0, help="of them rendered, the others copied; 0 for all"
+    )
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each (8)")
     parser.add_argument("--fps", type=int, default=60, help="their frames a second (60)")
     parser.add_argument("--height", type=int, default=1080, help="their height in pixels (1080)")
@@ -46,6 +53,7 @@ def run(options: list[str]) -> dict[str, Any]:
     if args.seconds * FPS < FRAMES or args.videos < 1 or args.clips < 1:
         parser.error("--seconds must be 4 or more, --videos and --clips at least 1")
     args.workers = args.workers or len(os.sched_getaffinity(0))
+    args.distinct = min(args.distinct or args.videos, args.videos)
     import torch
 
     torch.set_num_threads(1)
@@ -57,7 +65,12 @@ def run(options: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="dabfusion-benchmark-") as scratch:
         folder, prepared = Path(scratch), Path(scratch) / "prepared"
         videos = render_videos(
-            args.folder or folder, args.videos, args.seconds, args.fps, args.height
+            args.folder or folder,
+            args.videos,
+            args.seconds,
+            args.fps,
+            args.height,
+            args.distinct,
         )
         settings = {name: value for name, value in vars(args).items() if name != "folder"}
         numbers = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from experiments.benchmarks.processes import Usage, watched
 from experiments.progress import shown_progress
 
 
-def render_videos(folder: Path, count: int, seconds: float, fps: int, height: int) -> Path:
+def render_videos(
+    folder: Path, count: int, seconds: float, fps: int, height: int, distinct: int
+) -> Path:
     """Dances of `count` performances, each to another piece as far as fifty reach.
 
     Args:
@@ -25,16 +28,20 @@ def render_videos(folder: Path, count: int, seconds: float, fps: int, height: in
         seconds: of each.
         fps: frames a second.
         height: pixels; 16:9.
+        distinct: of them rendered; the others are copies under names of their own.
 
     Returns:
         The folder of the videos.
     """
-    videos = folder / f"{height}p{fps}-{seconds:g}s-{count}"
+    videos = folder / f"{height}p{fps}-{seconds:g}s-{count}-{distinct}"
     width = round(height * 16 / 9 / 2) * 2
+    names = dance_names(0, count)[:count]
     with shown_progress("Rendering") as progress:
-        for number, name in enumerate(dance_names(0, count)[:count]):
+        for number, name in enumerate(names):
             path = videos / f"{name}.mp4"
-            if not path.exists():
+            if not path.exists() and number >= distinct:
+                shutil.copy(videos / f"{names[number % distinct]}.mp4", path)
+            elif not path.exists():
                 spec = DanceSpec(
                     name=name, size=height, width=width, fps=float(fps), seconds=seconds
                 )
@@ -57,18 +64,21 @@ def measure_prepare(videos: Path, out: Path, settings: DatasetSettings, workers:
         Numbers by name. Memory is that of all processes; its growth is from the first half of the
         preparation, where each worker has met its largest video, to the second.
     """
-    paths = sorted(videos.iterdir())
-    _decode_all(paths[:workers], workers)  # the server that forks workers has its imports now
-    decoding = [_decode_all(paths, workers)]
+    infos = {path: probe(path) for path in sorted(videos.iterdir())}
+    lengths = {path: info.frames for path, info in infos.items()}
+    # The server that forks workers has its imports before anything is timed.
+    _decode_all(dict(list(lengths.items())[:workers]), workers)
+    decoding = [_decode_all(lengths, workers)]
     with watched() as preparing:
         report = prepare(videos, out, PrepareOptions(settings, workers=workers))
-    decoding.append(_decode_all(paths, workers))
-    assert report.prepared == len(paths)
+    decoding.append(_decode_all(lengths, workers))
+    assert report.prepared == len(infos)
     wall = sum(usage.wall_s for usage in decoding) / len(decoding)
     cpu = sum(usage.cpu_s for usage in decoding) / len(decoding)
-    seconds = sum(probe(path).duration_s for path in paths)
+    seconds = sum(info.duration_s for info in infos.values())
     return {
         "cpu_share": preparing.share,
+        "cpu_share_wanted": preparing.share_wanted,
         "cost_against_decoding": preparing.wall_s / wall,
         "cpu_against_decoding": preparing.cpu_s / cpu,
         "wall_s": preparing.wall_s,
@@ -76,7 +86,7 @@ def measure_prepare(videos: Path, out: Path, settings: DatasetSettings, workers:
         "decoding_cpu_share": sum(usage.share for usage in decoding) / len(decoding),
         "cpu_s_per_second_of_video": preparing.cpu_s / seconds,
         "decoding_cpu_s_per_second_of_video": cpu / seconds,
-        "videos_per_minute": 60.0 * len(paths) / preparing.wall_s,
+        "videos_per_minute": 60.0 * len(infos) / preparing.wall_s,
         "resident_peak_mb": preparing.peak_mb(0.0, 1.0),
         "resident_growth_mb": preparing.peak_mb(0.5, 1.0) - preparing.peak_mb(0.0, 0.5),
         "source_mb_per_second": _size(videos) / 1e6 / seconds,
@@ -84,18 +94,23 @@ def measure_prepare(videos: Path, out: Path, settings: DatasetSettings, workers:
     }
 
 
-def _decode_all(paths: Sequence[Path], workers: int) -> Usage:
-    """What it costs to decode every frame and every sample, and to make nothing of them."""
+def _decode_all(lengths: Mapping[Path, int], workers: int) -> Usage:
+    """What it costs to decode every frame and every sample, and to make nothing of them.
+
+    Args:
+        lengths: frames of each video, by its path.
+        workers: processes.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["datamodules.prepare_video"])
     with watched() as usage, ProcessPoolExecutor(workers, context) as pool:
-        for _ in pool.map(_decode, paths):
+        for _ in pool.map(_decode, lengths, lengths.values()):
             pass
     return usage
 
 
-def _decode(path: Path) -> None:
-    ends = [0, probe(path).frames - 1]  # from the first frame on, so nothing is skipped
+def _decode(path: Path, frames: int) -> None:
+    ends = [0, frames - 1]  # from the first frame on, so nothing is skipped
     for _ in stream_frames(path, indices=ends, size=(16, 16)):
         pass
     read_audio(path, 44_100)

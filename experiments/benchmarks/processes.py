@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_INTERVAL_S = 0.1
+_INTERVAL_S = 0.2
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -24,6 +24,9 @@ class Usage:
     """Of all processes together."""
     idle_s: float = 0.0
     """CPU time that this process was allowed to use and nobody used, over all its cores."""
+    wanted: list[float] = field(default_factory=list)
+    """Of the time between two looks, the share of all cores that was used here or waited for: on
+    a machine that does nothing else it is what is used."""
     resident_mb: list[float] = field(default_factory=list)
     """Memory of all processes together, at each look (shared pages count in each)."""
 
@@ -31,6 +34,11 @@ class Usage:
     def share(self) -> float:
         """CPU time used of that used here or by nobody: what others used was not available."""
         return self.cpu_s / (self.cpu_s + self.idle_s)
+
+    @property
+    def share_wanted(self) -> float:
+        """Mean of `wanted`: unlike `share` it says something on a machine that others load."""
+        return sum(self.wanted) / len(self.wanted) if self.wanted else 0.0
 
     def peak_mb(self, first: float, last: float) -> float:
         """The most memory between two shares of the time, 0 to 1."""
@@ -47,10 +55,19 @@ def watched() -> Iterator[Usage]:
     seen = dict(before)
     ended = threading.Event()
 
+    def add() -> None:
+        for pid, spent in _family_cpu().items():  # of one that is just going, 0 may be read
+            seen[pid] = max(seen.get(pid, 0.0), spent)
+
     def look() -> None:
+        then, before_s = time.monotonic(), _wanted_s()
         while not ended.wait(_INTERVAL_S):
-            seen.update(_family_cpu())
+            add()
             usage.resident_mb.append(sum(resident_mb(pid) for pid in _family()))
+            now, now_s = time.monotonic(), _wanted_s()
+            wanted = sum(spent - before_s.get(thread, 0.0) for thread, spent in now_s.items())
+            usage.wanted.append(min(1.0, wanted / (now - then) / len(os.sched_getaffinity(0))))
+            then, before_s = now, now_s
 
     watcher = threading.Thread(target=look, daemon=True)
     began, idle = time.monotonic(), _idle_s()
@@ -62,7 +79,7 @@ def watched() -> Iterator[Usage]:
         usage.idle_s = _idle_s() - idle
         ended.set()
         watcher.join()
-        seen.update(_family_cpu())
+        add()
         usage.cpu_s = sum(spent - before.get(pid, 0.0) for pid, spent in seen.items())
 
 
@@ -98,6 +115,19 @@ def _stat(pid: int) -> tuple[int, float]:
     except OSError:
         return 0, 0.0
     return int(words[1]), (int(words[11]) + int(words[12])) * _TICK_S
+
+
+def _wanted_s() -> dict[int, float]:
+    """Seconds that each thread of the family ran or waited for a core (`sched-stats.rst`)."""
+    found = {}
+    for pid in _family():
+        for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            try:
+                ran, waited, _ = path.read_text().split()
+            except (OSError, ValueError):  # the thread is gone
+                continue
+            found[int(path.parent.name)] = (int(ran) + int(waited)) * 1e-9
+    return found
 
 
 def _idle_s() -> float:
