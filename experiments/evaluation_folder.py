@@ -14,6 +14,9 @@ from torch import Tensor
 from datamodules.aist_names import music_in, tempo_of
 from datamodules.errors import DataError
 from experiments.evaluation import ScoredClip, score_clips
+from experiments.settings.run import RunSettings
+from experiments.sharing import share_work
+from experiments.training_ranks import ALONE, Ranks
 from metrics.functional.optical_flow import FlowMethod
 from metrics.functional.warping import warp_errors_of_video
 
@@ -96,10 +99,15 @@ def music_of(name: str) -> str | None:
     return next((music for music in found if music), None)
 
 
+#: A scored clip, its frame rate, size and length as text, and where its beats come from.
+_Scored = tuple[ScoredClip, Mapping[str, str], str]
+
+
 def score_folder(
     folder: Path,
     options: FolderOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> FolderScores:
     """Score every video of a folder; what cannot be scored is listed and never stops it.
 
@@ -107,33 +115,34 @@ def score_folder(
         folder: any folder of videos with sound, by any method; or a run folder.
         options: how to read and score.
         progress: called with the number done and the number of all.
+        ranks: processes that share the videos out; each of them gets all scores.
     """
-    options = options or FolderOptions()
-    videos = videos_in(folder)
-    clips: list[ScoredClip] = []
-    failures: list[Failure] = []
-    kinds: dict[str, set[str]] = {"fps": set(), "size": set(), "frames": set()}
-    sources = {"tracked": 0, "file": 0}
-    for done, (name, path) in enumerate(videos.items(), start=1):
+    scoring = options or FolderOptions()
+
+    def work(video: tuple[str, Path]) -> _Scored | Failure:
+        name, path = video
         try:
-            clip, kind, source = _score_video(name, path, options)
+            return _score_video(name, path, scoring)
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
             # Decoders fail in many ways on damaged files; one file must not cost the others.
-            failures.append(Failure(name, " ".join(str(error).split()) or type(error).__name__))
-        else:
-            clips.append(clip)
-            sources[source] += 1
-            for key, value in kind.items():
-                kinds[key].add(value)
-        if progress is not None:
-            progress(done, len(videos))
+            return Failure(name, " ".join(str(error).split()) or type(error).__name__)
+
+    videos = list(videos_in(folder).items())
+    run = RunSettings(accelerator="cpu")
+    done = share_work(videos, work, run=run, ranks=ranks, progress=progress)
+    kinds: dict[str, set[str]] = {"fps": set(), "size": set(), "frames": set()}
+    sources = {"tracked": 0, "file": 0}
+    scored = [found for found in done if not isinstance(found, Failure)]
+    for _, kind, source in scored:
+        sources[source] += 1
+        for key, value in kind.items():
+            kinds[key].add(value)
+    failures = [found for found in done if isinstance(found, Failure)]
     ordered = {key: sorted(values) for key, values in kinds.items()}
-    return FolderScores(clips, failures, ordered, sources)
+    return FolderScores([clip for clip, _, _ in scored], failures, ordered, sources)
 
 
-def _score_video(
-    name: str, path: Path, options: FolderOptions
-) -> tuple[ScoredClip, Mapping[str, str], str]:
+def _score_video(name: str, path: Path, options: FolderOptions) -> _Scored:
     music = music_of(name)
     beats_s, onsets_s, source = _listen(name, path, music, options)
     frames, fps = read_scaled(path, options)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from experiments.training_ranks import Ranks
 
 HELP = """Score how well dance videos fit their music, by whatever method they were made.
 
@@ -14,6 +18,7 @@ intervals that redraw pieces of music. Files that cannot be read are listed and 
 
 EXAMPLES = [
     "dabfusion evaluate videos                          # writes videos/evaluation",
+    "dabfusion evaluate videos --processes 8            # eight at a time",
     "dabfusion evaluate generated --reference true --out scores/mine",
     "dabfusion evaluate --table scores/mine scores/theirs   # side by side, if measured alike",
 ]
@@ -37,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extractor",
         type=Path,
         metavar="FILE",
-        help="TorchScript network for --reference (default: fixed random convolutions)",
+        help="network for --reference: TorchScript, or .safetensors of `dabfusion study features` "
+        "(default: the small one that ships)",
     )
     parser.add_argument(
         "--extractor-call",
@@ -45,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="plain",
         help="how that network is called (see metrics.extractors)",
     )
+    parser.add_argument("--processes", type=int, default=1, help="that share the videos out (1)")
     parser.add_argument(
         "--table", nargs="+", type=Path, metavar="EVALUATION", help="put evaluations side by side"
     )
@@ -68,13 +75,18 @@ def run(args: argparse.Namespace) -> int:
             "with evaluations."
         )
     _check(args)
-    return _evaluate(args)
+    from experiments.settings.run import RunSettings
+    from experiments.training_ranks import find_ranks, start_ranks
+
+    shared = RunSettings(accelerator="cpu", devices=args.processes)
+    status = start_ranks(shared, "give the same command again")
+    return _evaluate(args, find_ranks(shared)) if status is None else status
 
 
 def _check(args: argparse.Namespace) -> None:
     from experiments.errors import SettingsError
 
-    for name, least in (("size", 16), ("fps", 1), ("seconds", 0.1)):
+    for name, least in (("size", 16), ("fps", 1), ("seconds", 0.1), ("processes", 1)):
         value = getattr(args, name)
         if value is not None and not value >= least:
             raise SettingsError(f"--{name} is {value}; expected at least {least}.")
@@ -84,24 +96,23 @@ def _check(args: argparse.Namespace) -> None:
             raise FileNotFoundError(2, "No such file or directory", str(path))
 
 
-def _evaluate(args: argparse.Namespace) -> int:
-    from rich.progress import Progress
-
+def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     from experiments.errors import SettingsError
     from experiments.evaluation import clip_rows, summarise
     from experiments.evaluation_folder import FolderOptions, score_folder
     from experiments.evaluation_protocol import build_protocol, interval_text, write_evaluation
+    from experiments.progress import shown_progress
+    from experiments.training_ranks import is_main_rank
     from metrics.functional.optical_flow import FlowMethod
 
     flow: FlowMethod = args.flow
     options = FolderOptions(args.size, args.fps, args.seconds, flow, args.beats)
     folder = args.folder[0]
     out = args.out or folder / "evaluation"
-    with Progress(transient=True) as bar:
-        task = bar.add_task("Scoring", total=None)
-        scores = score_folder(
-            folder, options, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+    with shown_progress("Scoring") as progress:
+        scores = score_folder(folder, options, progress, ranks)
+    if not is_main_rank():
+        return 0
     for failure in scores.failures:
         print(f"Left out: {failure.name}: {failure.reason}", file=sys.stderr)
     if not scores.clips:

@@ -25,6 +25,7 @@ EXAMPLES = [
     "dabfusion generate RUN photo.jpg song.mp3 dance.mp4 --mask person.png",
     "dabfusion generate RUN photo.jpg song.mp3 dance.mp4 --segmenter segformer-b0-ade",
     "dabfusion generate RUN --list dances.csv dances   # columns picture, song, out",
+    "dabfusion generate RUN --list dances.csv dances --devices 8   # shared by eight GPUs",
 ]
 #: Dances of a list that are sampled at once.
 BATCH = 4
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--list", type=Path, help="CSV or JSON of picture, song, out, ...")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"dances at a time ({BATCH})")
+    parser.add_argument("--devices", type=int, default=1, help="processes that share a list (1)")
     parser.add_argument("--seconds", type=float, help="length (to the end of the song)")
     parser.add_argument("--start", type=float, default=0.0, help="second of the song to start at")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another dance (0)")
@@ -66,6 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load, dance, write."""
     _check(args)
+    from experiments.settings.run import RunSettings
+    from experiments.training_ranks import start_ranks
+
+    status = start_ranks(RunSettings(devices=args.devices), "give the same command again")
+    if status is not None:
+        return status
     import torch
 
     from experiments.generation import load_pipeline, scene_of
@@ -101,12 +109,14 @@ def _check(args: argparse.Namespace) -> None:
             raise FileNotFoundError(2, "", str(path))
     if args.list is None and args.files[-1].suffix.lower() != ".mp4":
         raise SettingsError(f"{args.files[-1]} is to be the video: give a name that ends in .mp4.")
-    for name in ("seconds", "steps", "tempo", "batch", "person_height"):
+    for name in ("seconds", "steps", "tempo", "batch", "person_height", "devices"):
         value = getattr(args, name)
         if value is not None and value <= 0:
             raise SettingsError(f"--{name.replace('_', '-')} is {value}, but must be above 0.")
     if args.start < 0:
         raise SettingsError(f"--start is {args.start:g}, but cannot be negative.")
+    if args.list is None and args.devices > 1:
+        raise SettingsError(f"--devices={args.devices} share a list out, and no --list is given.")
     if args.list is not None and (args.sheet or args.mask):
         raise SettingsError("--sheet and --mask are for one dance; a list has a column mask.")
 
@@ -156,15 +166,29 @@ def _many(pipe: DabFusionPipeline, args: argparse.Namespace, listed: list[Listed
     from dataclasses import replace
 
     from experiments.progress import shown_progress
+    from experiments.settings.run import RunSettings
+    from experiments.sharing import in_batches, share_work
+    from experiments.training_ranks import find_ranks
 
     common = _request(args, listed[0].picture, listed[0].song)
+    run = RunSettings(devices=args.devices)
+    ranks = find_ranks(run)
+
+    def work(places: range) -> None:
+        part = listed[places.start : places.stop]
+        requests = [replace(common, **dance.fields()) for dance in part]
+        for dance, made in zip(part, pipe.batch(requests, **_sampling(args)), strict=True):
+            _write(made, dance.out, args.beat_ticks)
+
     with shown_progress("Dances") as progress:
-        for first in range(0, len(listed), args.batch):
-            part = listed[first : first + args.batch]
-            requests = [replace(common, **dance.fields()) for dance in part]
-            for dance, made in zip(part, pipe.batch(requests, **_sampling(args)), strict=True):
-                _write(made, dance.out, args.beat_ticks)
-            progress(first + len(part), len(listed))
+        share_work(
+            in_batches(len(listed), args.batch),
+            work,
+            networks=[pipe.autoencoder, pipe.denoiser, pipe.music] if ranks.world > 1 else [],
+            run=run,
+            ranks=ranks,
+            progress=progress,
+        )
 
 
 def _write(dance: Dance, out: Path, beat_ticks: bool) -> Dance:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 from test_training_ranks import rank_of
 from tiny_runs import TINY, command, environment, run_cli
 
+from datamodules.video import read_frames
 from experiments.sharing import in_batches, share_work
 
 #: Clips that no other test has cached.
@@ -46,6 +50,7 @@ def test_two_processes_cache_the_bytes_of_one(
     assert stores[1] == stores[2]
 
 
+@pytest.mark.long
 def test_a_killed_cache_goes_on_and_ends_with_the_same_bytes(
     data: Path, autoencoder: Path, tmp_path: Path
 ) -> None:
@@ -72,6 +77,7 @@ def test_a_killed_cache_goes_on_and_ends_with_the_same_bytes(
     assert entries(killed) == entries(whole)
 
 
+@pytest.mark.long
 def test_training_on_two_ranks_caches_for_itself(
     data: Path, autoencoder: Path, tmp_path: Path
 ) -> None:
@@ -99,6 +105,41 @@ def test_two_processes_generate_and_score_what_one_does(
         rows = [(results[n] / f"{kind}.csv").read_text() for n in (1, 2)]
         assert rows[0].count("\n") > 3
         assert rows[0] == rows[1]
+
+
+@pytest.mark.long
+def test_two_processes_generate_the_dances_of_a_list(
+    data: Path, diffusion: Path, tmp_path: Path
+) -> None:
+    songs = sorted((data / "clips").glob("*.mp4"))[:3]
+    frame = read_frames(songs[0], indices=[0])[0]
+    Image.fromarray(frame.permute(1, 2, 0).numpy()).save(tmp_path / "person.png")
+    lines = [f"person.png,{song},{song.stem}.mp4" for song in songs]
+    table = tmp_path / "dances.csv"
+    table.write_text("\n".join(["picture,song,out", *lines]), encoding="utf-8")
+    words = ["generate", str(diffusion), "--list", str(table), "--batch", "1", "--seconds", "0.4"]
+    for count in (1, 2):
+        done = run_cli(*words, str(tmp_path / str(count)), "--devices", str(count))
+        assert done.returncode == 0, done.stderr
+    for song in songs:
+        one, two = (read_frames(tmp_path / count / f"{song.stem}.mp4") for count in ("1", "2"))
+        assert torch.equal(one, two)
+
+
+def test_two_processes_score_a_folder_as_one_does(data: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for path in sorted((data / "clips").glob("*.mp4"))[:3]:  # two for one rank, one for the other
+        shutil.copy(path, videos)
+    (videos / "broken.mp4").write_bytes(b"no video")
+    for count in (1, 2):
+        words = [str(videos), "--out", str(tmp_path / str(count)), "--processes", str(count)]
+        done = run_cli("evaluate", *words)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("3 videos, 1 left out") == 1
+    for name in ("clips.csv", "scores.json", "protocol.json"):
+        one, two = ((tmp_path / count / name).read_bytes() for count in ("1", "2"))
+        assert one == two
 
 
 def assert_close(one: object, two: object) -> None:

@@ -102,6 +102,7 @@ def test_what_every_rank_refuses_is_said_once(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.long
 def test_sigterm_stops_both_ranks_after_the_same_step(
     data: Path, autoencoder: Path, tmp_path: Path
 ) -> None:
