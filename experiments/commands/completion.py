@@ -65,9 +65,10 @@ def candidates(typed: list[str]) -> list[str]:
 def _words(before: list[str], last: str) -> list[str]:
     from experiments.arguments import described_modules
     from experiments.config import all_settings, preset_names
+    from experiments.results import STAGES
 
     if before == ["train"]:
-        return ["autoencoder", "diffusion"]
+        return list(STAGES)
     if before == ["study"]:
         return list(described_modules("studies", needs_help=True))
     if before == ["benchmark"]:
