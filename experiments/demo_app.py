@@ -1,6 +1,7 @@
 """The demo's page (Gradio): a picture and a song in, a dance out; one at a time, others wait."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,35 @@ def build_app(
         limits: what is accepted.
         examples: rows of picture and song files.
     """
+    minutes, seconds = limits.song_s / 60, limits.song_s
+    length = f"{minutes:.3g} minutes" if seconds >= 60 else f"{seconds:g} seconds"
+    with gr.Blocks(title="DabFusion", analytics_enabled=False, delete_cache=(600, 3600)) as app:
+        gr.Markdown(
+            "# A picture and a song in, a dance out\n"
+            f"The picture: one whole person, at most {limits.file_mb:g} MB. The song: at most "
+            f"{length} and {limits.file_mb:g} MB. They stay on this server."
+        )
+        with gr.Row():
+            with gr.Column():
+                inputs = _inputs(limits, pipeline.settings.guidance_scale)
+                button = gr.Button("Dance", variant="primary")
+            with gr.Column():
+                video = gr.Video(label="Dance", autoplay=True)
+                ticks = gr.HTML(label="Beats")
+                score = gr.Markdown()
+        button.click(
+            dance_function(pipeline, limits), inputs, [video, ticks, score], api_name="dance"
+        )
+        if examples:
+            gr.Examples(examples, inputs[:2], label="Examples")
+    app.queue(max_size=QUEUE, default_concurrency_limit=1)
+    return app
+
+
+def dance_function(
+    pipeline: DabFusionPipeline, limits: Limits
+) -> Callable[..., tuple[str, str, str]]:
+    """What one request does, with the arguments in the order of the page's inputs."""
     # Gradio copies what it serves into its own cache; this is removed with the function below.
     work = tempfile.TemporaryDirectory(prefix="dabfusion-demo-")
 
@@ -65,45 +95,23 @@ def build_app(
             raise gr.Error(one_line(error), duration=None, print_exception=False) from error
         return str(answer.video), answer.ticks, answer.score
 
-    with gr.Blocks(title="DabFusion", analytics_enabled=False, delete_cache=(600, 3600)) as app:
-        length = f"{limits.song_s / 60:.3g} minutes"
-        gr.Markdown(
-            "# A picture and a song in, a dance out\n"
-            f"The picture: one whole person, at most {limits.file_mb:g} MB. The song: at most "
-            f"{length} and {limits.file_mb:g} MB. Nothing is sent elsewhere."
-        )
-        with gr.Row():
-            with gr.Column():
-                picture = gr.Image(
-                    label="Picture", type="filepath", sources=["upload", "clipboard"], height=260
-                )
-                # A subclass would do too, but Gradio writes a stub beside a subclass's file.
-                picture.preprocess = uploaded_path  # type: ignore[method-assign]
-                song = gr.Audio(
-                    label="Song", type="filepath", sources=["upload"], editable=False, buttons=[]
-                )
-                seconds = gr.Slider(
-                    1, limits.dance_s, value=min(4.0, limits.dance_s), step=0.5, label="Seconds"
-                )
-                guidance = gr.Slider(
-                    0,
-                    5,
-                    value=pipeline.settings.guidance_scale,
-                    step=0.1,
-                    label="Weight of the music",
-                )
-                seed = gr.Number(value=0, precision=0, minimum=0, label="Seed")
-                button = gr.Button("Dance", variant="primary")
-            with gr.Column():
-                video = gr.Video(label="Dance", autoplay=True)
-                ticks = gr.HTML(label="Beats")
-                score = gr.Markdown()
-        inputs = [picture, song, seconds, guidance, seed]
-        button.click(dance, inputs, [video, ticks, score], api_name="dance")
-        if examples:
-            gr.Examples(examples, [picture, song], label="Examples")
-    app.queue(max_size=QUEUE, default_concurrency_limit=1)
-    return app
+    return dance
+
+
+def _inputs(limits: Limits, guidance_scale: float) -> list[Any]:
+    """Picture, song, seconds, weight of the music, seed: added to the page, in this order."""
+    picture = gr.Image(
+        label="Picture", type="filepath", sources=["upload", "clipboard"], height=260
+    )
+    # A subclass would do too, but Gradio writes a stub beside a subclass's file.
+    picture.preprocess = uploaded_path  # type: ignore[method-assign]
+    song = gr.Audio(label="Song", type="filepath", sources=["upload"], editable=False, buttons=[])
+    seconds = gr.Slider(
+        1, limits.dance_s, value=min(4.0, limits.dance_s), step=0.5, label="Seconds"
+    )
+    guidance = gr.Slider(0, 5, value=guidance_scale, step=0.1, label="Weight of the music")
+    seed = gr.Number(value=0, precision=0, minimum=0, label="Seed")
+    return [picture, song, seconds, guidance, seed]
 
 
 def launch_app(

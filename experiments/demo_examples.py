@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-EXAMPLES = ("gBR_sBM_c01_d91_mBR0_ch03", "gHO_sBM_c01_d95_mHO5_ch01")
+#: What a row is called, and the dance that is rendered for it.
+EXAMPLES = {
+    "break, 80 beats a minute": "gBR_sBM_c01_d91_mBR0_ch03",
+    "house, 135 beats a minute": "gHO_sBM_c01_d95_mHO5_ch01",
+}
 
 
 def write_examples(folder: Path, size: int, seconds: float = 6.0) -> list[list[str]]:
@@ -23,9 +27,9 @@ def write_examples(folder: Path, size: int, seconds: float = 6.0) -> list[list[s
 
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    for name in EXAMPLES:
+    for title, name in EXAMPLES.items():
         clip = render_clip(DanceSpec(name=name, size=max(64, size), seconds=seconds))
-        picture, song = folder / f"{name}.png", folder / f"{name}.wav"
+        picture, song = folder / f"{title}.png", folder / f"{title}.wav"
         Image.fromarray(clip.frames[0].permute(1, 2, 0).numpy()).save(picture)
         wavfile.write(song, clip.sample_rate, (clip.audio * 32767).astype("int16"))
         rows.append([str(picture), str(song)])

@@ -202,9 +202,107 @@ def test_in_the_browser(
     assert page.locator("svg.ticks .music").count() > 0
 
 
+def uploaded(response: Any) -> bool:
+    """The answer to an upload, not to a question about its progress."""
+    return "/upload?" in response.url and response.request.method == "POST"
+
+
+def put_in(page: Any, kind: str, path: Path) -> None:
+    """Drop a file on the picture's or the song's field, and wait until the server has it."""
+    with page.expect_response(uploaded) as answered:
+        page.locator(f"input[accept*={kind}]").set_input_files(path)
+    answered.value.finished()
+
+
+def press_dance(page: Any) -> None:
+    page.get_by_role("button", name="Dance", exact=True).click()
+
+
+def test_browser_shows_what_is_missing(address: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(address)
+    press_dance(page)
+    page.wait_for_selector("text=A picture is missing")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("picture", "song", "words"),
+    [
+        ("text.png", "song.wav", "This is not a picture"),
+        ("huge.png", "song.wav", "1200 x 1000 pixels"),
+        ("person.png", "text.wav", "This is not sound"),
+        ("person.png", "long.wav", "8 s long"),
+    ],
+)
 def test_browser_shows_the_refusal(
+    address: str,
+    files: dict[str, Path],
+    chromium: Any,
+    picture: str,
+    song: str,
+    words: str,
+) -> None:
+    # Not `open_page`: a broken picture or sound is an error in the browser's own console, too.
+    page = chromium.new_page()
+    page.goto(address)
+    put_in(page, "image", files[picture])
+    put_in(page, "audio", files[song])
+    press_dance(page)
+    page.wait_for_selector(f"text={words}", timeout=60000)
+    assert page.locator("svg.ticks").count() == 0
+    page.close()
+
+
+@pytest.mark.long
+def test_browser_refuses_what_is_too_large(
+    address: str, files: dict[str, Path], chromium: Any
+) -> None:
+    page = chromium.new_page()
+    page.goto(address)
+    page.locator("input[accept*=audio]").set_input_files(files["heavy.wav"])
+    # The page knows the limit and does not send the file at all.
+    page.wait_for_selector("text=Error", timeout=60000)
+    assert page.locator("text=0:0").count() == 0
+    assert "at most 5 seconds and 1 MB" in page.inner_text("body")
+    page.close()
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "setup.cfg", "..%2f..%2f..%2fetc%2fpasswd"])
+def test_browser_cannot_read_other_files(address: str, chromium: Any, path: str) -> None:
+    page = chromium.new_page()
+    answer = page.goto(f"{address}/gradio_api/file={path}")
+    assert answer.status in (403, 404)
+    assert "root:" not in page.content()
+    page.close()
+
+
+@pytest.mark.long
+def test_ten_pages_at_once_all_get_their_dance(
     address: str, files: dict[str, Path], open_page: Callable[..., Any]
 ) -> None:
+    pages = [open_page(address) for _ in range(10)]
+    for page in pages:
+        put_in(page, "image", files["person.png"])
+        put_in(page, "audio", files["song.wav"])
+    for page in pages:
+        press_dance(page)
+    for page in pages:
+        page.wait_for_selector("svg.ticks", timeout=240000)
+        assert "2D-MM Align" in page.inner_text("body")
+
+
+@pytest.mark.long
+def test_an_example_is_one_click(address: str, open_page: Callable[..., Any]) -> None:
     page = open_page(address)
-    page.get_by_role("button", name="Dance", exact=True).click()
-    page.wait_for_selector("text=A picture is missing")
+    page.get_by_text("house, 135 beats a minute").click()
+    page.wait_for_selector("text=0:03")
+    page.wait_for_selector("img[src*='house']")
+    press_dance(page)
+    page.wait_for_selector("svg.ticks", timeout=60000)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_page_fits_its_width(address: str, open_page: Callable[..., Any], width: int) -> None:
+    page = open_page(address, width=width)
+    page.get_by_role("button", name="Dance", exact=True).wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
