@@ -85,8 +85,7 @@ def reference_picture(
     known. Otherwise the whole picture is put into the square, as in training.
 
     Raises:
-        DataError: something cannot be read, or is missing for cutting out.
-        ValueError: mask and picture do not fit.
+        DataError: something cannot be read, is missing for cutting out, or does not fit.
     """
     colours, alpha = _colours(request.image)
     asked = (request.mask, request.background, request.person_height, segmenter)
@@ -105,7 +104,12 @@ def reference_picture(
             "The person cannot be cut out: give a mask (generate: --mask PNG), a picture that is "
             "transparent around the person, or a segmentation model (generate: --segmenter FOLDER)."
         )
-    return place_person(colours, mask, _scene(request, settings, scene))
+    try:
+        return place_person(colours, mask, _scene(request, settings, scene))
+    except DataError:
+        raise
+    except ValueError as error:  # a mask or a height that the user gave
+        raise DataError(str(error)) from error
 
 
 def _scene(request: DanceRequest, settings: PipelineSettings, scene: Scene | None) -> Scene:

@@ -1,5 +1,6 @@
 """Anyone: cut out, scaled, set on the training data's floor; found by a network."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
+from datamodules.errors import DataError
 from lightning_modules.errors import CheckpointError
 from lightning_modules.people import Scene, person_box, place_person
 from lightning_modules.pipeline import DanceRequest
@@ -115,6 +117,10 @@ def test_backgrounds_and_heights_of_ones_own(tmp_path: Path) -> None:
     nothing = DanceRequest(picture, np.zeros(8), background=wall)
     with pytest.raises(ValueError, match=r"--mask PNG.*--segmenter FOLDER"):
         reference_picture(nothing, SETTINGS, scene(), None)
+    for wrong, sentence in (({"mask": mask[1:]}, "90 x 149"), ({"person_height": 2.0}, "share")):
+        request = replace(DanceRequest(picture, np.zeros(8), mask=mask), **wrong)
+        with pytest.raises(DataError, match=sentence):  # which the command line shows as it is
+            reference_picture(request, SETTINGS, scene(), None)
 
 
 def test_a_scene_is_kept_with_the_pipeline(tmp_path: Path) -> None:
