@@ -40,30 +40,24 @@ def test_an_offline_run_stores_everything_under_one_id(
     for file, part in zip(files, rows, strict=True):
         config = inspect(file, "--summary")["config"]
         assert config["stage1"]["network"]["regions"] == 2
-        shown = next(row for row in part if "val/samples" in row)
         media = file.parent / "files"
-        videos = [media / path for path in paths_in(shown["val/samples"])]
+        videos = [media / video["path"] for video in stored(part, "val/samples.videos")]
         assert len(videos) == 2
         assert all(probe(video).has_audio for video in videos)
-        images = ["flow"] if stage == "autoencoder" else ["flow", "beats"]
-        for name in images:
-            row = next(row for row in part if f"val/{name}" in row)
-            (picture,) = (media / path for path in paths_in(row[f"val/{name}"]))
-            assert min(Image.open(picture).size) > 90
-        row = next(row for row in part if "val/clips" in row)
-        (table,) = (media / path for path in paths_in(row["val/clips"]))
-        found = json.loads(table.read_text(encoding="utf-8"))
-        scores = "l1" if stage == "autoencoder" else "generated_corrected"
-        assert scores in found["columns"]
+        for name in ["flow"] if stage == "autoencoder" else ["flow", "beats"]:
+            (picture,) = stored(part, f"val/{name}.filenames")
+            assert min(Image.open(media / picture).size) > 90
+        found = json.loads((media / stored(part, "val/clips.path")).read_text(encoding="utf-8"))
+        assert ("l1" if stage == "autoencoder" else "generated_corrected") in found["columns"]
         assert len(found["data"]) == 2
     with (out / "samples" / "0000008-clips.csv").open(encoding="utf-8") as kept:
         assert [row["clip"] for row in csv.DictReader(kept)] == [line[0] for line in found["data"]]
 
 
-def paths_in(item: Any) -> list[str]:
-    """Paths of the media that an entry of the history names."""
-    names = item.get("filenames") or [video["path"] for video in item.get("videos", [])]
-    return [str(name) for name in names or [item["path"]]]
+def stored(rows: list[dict[str, Any]], key: str) -> Any:
+    """What the one row that has it holds under a key."""
+    (found,) = (row[key] for row in rows if key in row)
+    return found
 
 
 def history(file: Path) -> list[dict[str, Any]]:
