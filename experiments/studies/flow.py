@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         "settings": settings,
         "rendered": {k: vars(v) for k, v in summaries(rendered).items()},
         "beside": {run.title: {k: vars(v) for k, v in of.items()} for run, of in compared.measured},
+        "curves": {run.title: run.curve for run in compared.curves},
         "losses": [{"settings": run.settings, "val": run.final} for run in compared.losses],
         "real": {k: vars(v) for k, v in summaries(real).items()},
         "clips": rendered + real,
