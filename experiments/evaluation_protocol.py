@@ -36,6 +36,8 @@ HEADLINES = (
     "phase_cosine",
     "av_align",
     "warp_error",
+    "frechet",
+    "kernel",
 )
 
 
@@ -176,13 +178,14 @@ def score_table(folders: Sequence[Path], mix: bool = False) -> str:
                 f'"{first_name}" and "{folder}" were scored by different protocols '
                 f"({'; '.join(apart)}); evaluate them alike, or ask for the mixed table."
             )
-    names = [name for name in HEADLINES if any(name in scores["means"] for _, _, scores in read)]
+    shown = [{**scores["means"], **scores["distances"]} for _, _, scores in read]
+    names = [name for name in HEADLINES if any(name in values for values in shown)]
     lines = [
         "| evaluation | clips | " + " | ".join(names) + " | protocol |",
         "| --- | --- | " + " | ".join("---" for _ in names) + " | --- |",
     ]
-    for folder, protocol, scores in read:
-        cells = [interval_text(scores["means"].get(name)) for name in names]
+    for (folder, protocol, _), values in zip(read, shown, strict=True):
+        cells = [interval_text(values.get(name)) for name in names]
         lines.append(
             f"| {folder} | {protocol['clips']} | " + " | ".join(cells) + f" | {protocol['hash']} |"
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 from experiments.errors import SettingsError
 from experiments.evaluation_folder import FolderOptions, read_scaled, videos_in
 from experiments.evaluation_protocol import digest_of
+from metrics.dancer_features import DancerVideoFeatures
 from metrics.extractors import FeatureExtractor, TorchScriptExtractor
 from metrics.fixed_features import FixedVideoFeatures
 from metrics.functional.distances import (
@@ -41,17 +42,13 @@ def compare_folders(
         folder: generated videos, or a run folder.
         reference: true videos.
         options: size, rate (10 if None) and length.
-        extractor_path: TorchScript network; None takes `FixedVideoFeatures`.
-        call: how that network is called.
+        extractor_path: see `extractor_of`.
+        call: how a TorchScript network is called.
 
     Raises:
         SettingsError: fewer than two readable videos on a side.
     """
-    extractor: FeatureExtractor = (
-        FixedVideoFeatures()
-        if extractor_path is None
-        else TorchScriptExtractor(extractor_path, call)
-    )
+    extractor = extractor_of(extractor_path, call)
     at_rate = FolderOptions(size=options.size, fps=options.fps or FPS, seconds=options.seconds)
     made, true = _read_all(folder, at_rate), _read_all(reference, at_rate)
     for place, videos in ((folder, made), (reference, true)):
@@ -74,6 +71,20 @@ def compare_folders(
         "true_digest": digest_of([[name, _digest(video)] for name, video in true.items()]),
     }
     return _distances(features[0], features[1]), protocol
+
+
+def extractor_of(path: Path | None, call: Literal["plain", "i3d"] = "plain") -> FeatureExtractor:
+    """The network of a file: TorchScript, or weights as `dabfusion study features` writes them.
+
+    Args:
+        path: the file, weights if it ends in .safetensors; None takes random convolutions.
+        call: how a TorchScript network is called.
+    """
+    if path is None:
+        return FixedVideoFeatures()
+    if path.suffix == ".safetensors":
+        return DancerVideoFeatures(path)
+    return TorchScriptExtractor(path, call)
 
 
 def _distances(made: Tensor, true: Tensor) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 It makes Frechet and kernel distances possible where no I3D is at hand. It has learnt nothing: its
 features are oriented edges and blobs in space and time, pooled. Distances over it notice noise,
-blur, frozen frames and other colours; they know nothing of persons. Its numbers have their own
-scale: compare them with each other, never with published FVD.
+blur, frozen frames and other colours; they know nothing of persons (`DancerVideoFeatures` is
+trained to). Its numbers have their own scale: compare them with each other, never with published
+FVD.
 """
 
 from __future__ import annotations

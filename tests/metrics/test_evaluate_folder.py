@@ -54,6 +54,9 @@ def test_a_folder_is_scored_and_bad_files_are_listed(folder: Path, tmp_path: Pat
     pd.testing.assert_frame_equal(
         rows, pd.read_parquet(tmp_path / "one" / "clips.parquet"), check_exact=False, atol=1e-6
     )
+    assert rows["av_align"].between(0, 1).all()
+    assert rows["av_align"].max() > 0
+    assert rows["warp_error"].between(1e-6, 0.05).all()
     assert protocol["beats"] == {"file": 3}
     mean = scores["means"]["corrected"]
     assert mean["low"] <= mean["mean"] <= mean["high"]
@@ -82,6 +85,40 @@ def test_a_reference_adds_distances(folder: Path, tmp_path: Path) -> None:
     assert scores["distances"]["nearest_true"]["mean"] == pytest.approx(0, abs=1e-6)
     assert scores["distances"]["diversity"]["mean"] > 0
     assert protocol["reference"]["true_videos"] == 4
+    assert protocol["reference"]["extractor"].startswith("fixed-random-convolutions:")
+    table = score_table([tmp_path / "same"])
+    assert "| frechet | kernel |" in table
+    assert evaluate(folder, tmp_path / "alone") == 0
+    with pytest.raises(SettingsError, match="reference"):
+        score_table([tmp_path / "same", tmp_path / "alone"])
+
+
+def test_oddities_are_scored_or_named(folder: Path, tmp_path: Path) -> None:
+    """One frame, a fraction of a second, another rate and size, no sound with and without beats."""
+    odd = tmp_path / "odd"
+    clip = render_clip(DanceSpec(seed=5, size=64))
+    (odd / "beats").mkdir(parents=True)
+    for name, frames, fps in (
+        ("one_frame", clip.frames[:1], 10),
+        ("three_frames", clip.frames[:3], 10),
+        ("fast", clip.frames, 60),
+        ("tall", clip.frames[..., :40], 10),
+    ):
+        write_video(odd / f"{name}.mp4", frames, fps, clip.audio, clip.sample_rate)
+    write_video(odd / "silent.mp4", clip.frames, 10)
+    write_video(odd / "silent_with_beats.mp4", clip.frames, 10)
+    np.savetxt(odd / "beats" / "silent_with_beats.txt", clip.beats_s[clip.beats_s >= 0])
+    (odd / "empty.mp4").touch()
+    (odd / "cut.mp4").write_bytes((odd / "tall.mp4").read_bytes()[:2000])
+    assert evaluate(odd, tmp_path / "scores", "--reference", str(folder)) == 0
+    protocol, scores = read_evaluation(tmp_path / "scores")
+    assert {failure["name"] for failure in scores["failures"]} == {"silent", "empty", "cut"}
+    rows = pd.read_csv(tmp_path / "scores" / "clips.csv").set_index("clip")
+    assert rows.loc[["one_frame", "three_frames"], "corrected"].tolist() == [0, 0]
+    assert rows.loc["silent_with_beats", "corrected"] > 0.5
+    assert np.isnan(rows.loc["silent_with_beats", "av_align"])
+    assert protocol["fps"] == ["10", "60"]
+    assert protocol["reference"]["frames"] >= 1
 
 
 def test_what_cannot_be_scored_is_a_sentence(tmp_path: Path, capsys: object) -> None:
