@@ -121,7 +121,8 @@ def folder_table(folders: Mapping[str, Mapping[str, Interval]]) -> str:
     )
     lines.append(f"| clips | {clips} |")
     for key, title in FOLDER_SCORES.items():
-        lines.append(f"| {title} | " + " | ".join(str(m[key]) for m in folders.values()) + " |")
+        if all(key in means for means in folders.values()):
+            lines.append(f"| {title} | " + " | ".join(str(m[key]) for m in folders.values()) + " |")
     return "\n".join(lines)
 
 
