@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from datamodules.audio import warm_up
 from datamodules.index import DatasetSettings
 from datamodules.prepare import PrepareOptions, prepare
 from datamodules.synthetic import DanceSpec, dance_names, render_clip
@@ -66,8 +67,11 @@ def measure_prepare(videos: Path, out: Path, settings: DatasetSettings, workers:
     """
     infos = {path: probe(path) for path in sorted(videos.iterdir())}
     lengths = {path: info.frames for path, info in infos.items()}
-    # The server that forks workers has its imports before anything is timed.
+    # What a run does once, whatever it prepares, is timed apart: the imports of the server that
+    # forks workers, and the beat tracker's compilation.
     _decode_all(dict(list(lengths.items())[:workers]), workers)
+    with watched() as starting:
+        warm_up()
     decoding = [_decode_all(lengths, workers)]
     with watched() as preparing:
         report = prepare(videos, out, PrepareOptions(settings, workers=workers))
@@ -81,6 +85,7 @@ def measure_prepare(videos: Path, out: Path, settings: DatasetSettings, workers:
         "cpu_share_wanted": preparing.share_wanted,
         "cost_against_decoding": preparing.wall_s / wall,
         "cpu_against_decoding": preparing.cpu_s / cpu,
+        "beat_tracker_start_cpu_s": starting.cpu_s,
         "wall_s": preparing.wall_s,
         "decoding_wall_s": wall,
         "decoding_cpu_share": sum(usage.share for usage in decoding) / len(decoding),
