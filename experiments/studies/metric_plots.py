@@ -46,7 +46,7 @@ def draw_sweeps(sweeps: Sequence[Sweep], path: Path, columns: int = 3) -> None:
             axes.plot(
                 sweep.values,
                 sweep.means(member),
-                line if numbers else "",
+                line if numbers else " ",
                 color=colour,
                 linewidth=1.5,
                 marker=".",

@@ -157,8 +157,8 @@ def conclude(
             f"{by_key['fps'].interval('corrected', rate)} at {rate}"
             for rate in ("10", "20", "30", "60")
         )
-        + f" frames a second; half a beat off {span('fps_off')}. Over all rates the published "
-        f"variants spread more: "
+        + f" frames a second; half a beat off {span('fps_off')}. Published variants over all "
+        "rates: "
         f"mint at {span('fps', 'mint')}, Bailando's at {span('fps', 'bailando')}, MACE-Dance's at "
         f"{span('fps', 'mace')}, AV-Align at {span('fps', 'av_align')}.",
         f"**Camera.** With 1 px of shake it is {at('shake', '1'):.3f} against "
@@ -170,6 +170,9 @@ def conclude(
         f"{at('jitter_off', '0', 'bailando'):.3f} to {at('jitter_off', '1', 'bailando'):.3f} in "
         f"Bailando's, from {at('jitter_off', '0', 'mint'):.3f} to "
         f"{at('jitter_off', '1', 'mint'):.3f} in mint.",
+        "**AV-Align looks at peaks of motion, not at rests.** A dancer on the beat gets "
+        f"{at('wrong', 'on the beat', 'av_align'):.3f}, one half a beat off "
+        f"{at('wrong', 'half a beat off', 'av_align'):.3f}: it does not measure this.",
         f"**Resolution, noise, compression.** 32 to 256 pixels: {span('size')}. Noise up to 16 of "
         f"255: {span('noise')}. H.264 at rate factor 44: {at('compression', '44'):.3f}.",
         f"**Wrong tempo.** At 2% off it is {at('tempo', '+2'):.3f}, at 5% {at('tempo', '+5'):.3f}, "
