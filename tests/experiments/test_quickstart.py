@@ -46,9 +46,11 @@ def test_scores_are_ready_to_be_compared(finished: Path) -> None:
     run = read_run(finished / "diffusion", "run")
     (evaluation,) = run.evaluations
     rows = pd.read_csv(finished / "scores" / "generated.csv")
-    assert evaluation.clips == tuple(rows.clip)
-    assert evaluation.music == tuple(rows.music_id)
-    assert list(evaluation.scores["corrected"]) == pytest.approx(list(rows.corrected), nan_ok=True)
+    assert evaluation.clips == tuple(rows["clip"])
+    assert evaluation.music == tuple(rows["music_id"])
+    assert list(evaluation.scores["corrected"]) == pytest.approx(
+        list(rows["corrected"]), nan_ok=True
+    )
     assert evaluation.protocol["clips"] == 10
 
 
