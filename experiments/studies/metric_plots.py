@@ -106,8 +106,8 @@ def _finish(figure: Any, grid: Any, used: int, path: Path) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=4 if grid.size > 1 else 2, fontsize=8,
-        frameon=False,
+        handles.values(), handles.keys(), loc="outside lower center", fontsize=8, frameon=False,
+        ncols=4 if grid.size > 1 else 2,
     )  # fmt: skip
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=90, format="png")
