@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ from datamodules.audio import warm_up
 from datamodules.errors import DataError
 from datamodules.files import remove_partial, write_bytes
 from datamodules.index import DatasetSettings, digest_of, read_dataset, write_dataset, write_index
-from datamodules.prepare_beats import BeatOptions, with_beats
+from datamodules.prepare_beats import BeatOptions, BeatsAhead, with_beats
 from datamodules.prepare_pool import run_all
-from datamodules.prepare_video import VideoTask, fingerprint, record_path
+from datamodules.prepare_video import VideoTask, describe, fingerprint, record_path
 
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
@@ -89,7 +89,16 @@ def prepare(
             progress("videos", taken_over + count, len(found))
 
     advance(0)
-    done += run_all(open_tasks, options.workers, advance, meanwhile=warm_up)
+    piece_of = {task.name: describe(task.name, task.source)["music"] for task in open_tasks}
+    ahead = BeatsAhead(
+        out, piece_of.values(), [record["row"] for record in done if "row" in record]
+    )
+
+    def finished(record: dict[str, Any]) -> None:
+        ahead.add(piece_of[record["name"]], record.get("row"))
+
+    tracked = options.beats == BeatOptions()
+    done += run_all(open_tasks, options.workers, advance, warm_up, finished if tracked else None)
     rows = [record["row"] for record in done if "row" in record]
     sources = {task.name: task.source for task in found}
     quarantined = clashes + [
@@ -102,7 +111,7 @@ def prepare(
     if not rows:
         first = quarantined[0]["reason"] if quarantined else ""
         raise DataError(f"None of the {len(found)} videos in {videos} can be used; {first}")
-    _write(out, options, rows, progress)
+    _write(out, options, rows, progress, ahead.filled)
     return PrepareReport(len(rows), taken_over, quarantined)
 
 
@@ -219,7 +228,11 @@ def _write_quarantine(out: Path, entries: Sequence[dict[str, str]]) -> None:
 
 
 def _write(
-    out: Path, options: PrepareOptions, rows: list[dict[str, Any]], progress: Progress | None
+    out: Path,
+    options: PrepareOptions,
+    rows: list[dict[str, Any]],
+    progress: Progress | None,
+    ahead: Mapping[str, Sequence[dict[str, Any]]],
 ) -> None:
     """Beats and index, unless the index at hand was made from the same rows and beat files."""
     rows = sorted(rows, key=lambda row: row["name"])
@@ -232,7 +245,8 @@ def _write(
         if progress is not None:
             progress("beats", done, total)
 
-    write_index(out, settings, with_beats(out, rows, options.beats, advance), inputs)
+    filled = with_beats(out, rows, options.beats, advance, ahead)
+    write_index(out, settings, filled, inputs)
 
 
 def _files_of(beats: BeatOptions) -> list[list[Any]]:

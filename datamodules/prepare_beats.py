@@ -1,13 +1,15 @@
 """Beats of prepared videos: tracked once on the longest sound of each piece, then placed.
 
 The tracker reads the onset envelopes that the workers stored, so no sound is decoded twice, and
-librosa lives in one process only. A video's place in its piece is where its envelope correlates
-best with the piece's; a video that does not match (another take, another mix) is tracked itself.
+librosa lives in one process only, which tracks a piece once all its videos are there. A video's
+place in its piece is where its envelope correlates best with the piece's; a video that does not
+match (another take, another mix) is tracked itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,9 +53,17 @@ def with_beats(
     rows: Sequence[Mapping[str, Any]],
     options: BeatOptions,
     progress: Callable[[int, int], None] | None = None,
+    ahead: Mapping[str, Sequence[dict[str, Any]]] | None = None,
 ) -> list[dict[str, Any]]:
     """The rows with the columns that beats fill: `beats`, `tempo_bpm`, `beat_source`,
     `music_offset_s`, `music_match`.
+
+    Args:
+        out: the prepared folder.
+        rows: of its videos.
+        options: beats and pieces that are given.
+        progress: told after each row how many are filled, and how many there are.
+        ahead: rows of some pieces that `BeatsAhead` has filled.
 
     Raises:
         DataError: a beat file or a piece of the user's cannot be read.
@@ -61,17 +71,53 @@ def with_beats(
     pieces: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         pieces.setdefault(row["music"], []).append(row)
-    done = 0
-    filled = []
+    ahead = ahead or {}
+    filled: list[dict[str, Any]] = []
     for music in sorted(pieces):
-        members = sorted(pieces[music], key=lambda row: (-row["audio_duration_s"], row["name"]))
-        piece = _piece(out, music, members[0], options)
-        for row in members:
-            filled.append({**row, **_beats_of(out, row, piece, options)})
-            done += 1
+        for row in ahead.get(music) or _filled(out, music, pieces[music], options):
+            filled.append(row)
             if progress is not None:
-                progress(done, len(rows))
+                progress(len(filled), len(rows))
     return filled
+
+
+class BeatsAhead:
+    """Fills the rows of each piece as soon as its last video is prepared, while workers still
+    decode others. For beats that are tracked alone: files that are given are read at the end."""
+
+    def __init__(
+        self, out: Path, waiting: Iterable[str], rows: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Args:
+        out: the prepared folder.
+        waiting: the piece of each video that is still to be prepared.
+        rows: of the videos that an earlier run prepared.
+        """
+        self.filled: dict[str, list[dict[str, Any]]] = {}
+        self._out = out
+        self._missing = Counter(waiting)
+        self._rows: dict[str, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            self._rows.setdefault(row["music"], []).append(row)
+
+    def add(self, music: str, row: Mapping[str, Any] | None) -> None:
+        """Take in a video of the piece `music`; `row` is None where it is quarantined."""
+        members = self._rows.setdefault(music, [])
+        if row is not None:
+            members.append(row)
+        self._missing[music] -= 1
+        if members and not self._missing[music]:
+            self.filled[music] = list(_filled(self._out, music, members, BeatOptions()))
+
+
+def _filled(
+    out: Path, music: str, rows: Sequence[Mapping[str, Any]], options: BeatOptions
+) -> Iterator[dict[str, Any]]:
+    """The rows of one piece with their beats, the longest sound first."""
+    members = sorted(rows, key=lambda row: (-row["audio_duration_s"], row["name"]))
+    piece = _piece(out, music, members[0], options)
+    for row in members:
+        yield {**row, **_beats_of(out, row, piece, options)}
 
 
 def _piece(

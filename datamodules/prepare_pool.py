@@ -31,6 +31,7 @@ def run_all(
     workers: int,
     advance: Callable[[int], None],
     meanwhile: Callable[[], None] | None = None,
+    finished: Callable[[Record], None] | None = None,
 ) -> list[Record]:
     """Prepare all videos; records in the order of completion.
 
@@ -39,6 +40,7 @@ def run_all(
         workers: processes; 1 works in this one, where a crash ends everything.
         advance: told how many videos are done, after each.
         meanwhile: run in this process while the workers are busy.
+        finished: the same, told the record of each video that did not crash its worker.
 
     Raises:
         OSError: the disk is full.
@@ -52,7 +54,9 @@ def run_all(
     records = []
     waiting = list(reversed(tasks))
     while waiting:
-        suspects = _run_pool(waiting, min(workers, len(tasks)), records, advance, meanwhile)
+        suspects = _run_pool(
+            waiting, min(workers, len(tasks)), records, advance, meanwhile, finished
+        )
         meanwhile = None
         _run_alone(suspects, records, advance)
     return records
@@ -64,6 +68,7 @@ def _run_pool(
     records: list[Record],
     advance: Callable[[int], None],
     meanwhile: Callable[[], None] | None,
+    finished: Callable[[Record], None] | None,
 ) -> list[VideoTask]:
     """Work `waiting` off from its end; the videos in hand when a process died, else none."""
     pool = _pool(workers)
@@ -84,6 +89,8 @@ def _run_pool(
                 del running[future]
                 records.append(record)
                 advance(len(records))
+                if finished is not None:
+                    finished(record)
         return []
     except BrokenProcessPool:
         return list(running.values())

@@ -162,7 +162,7 @@ def _write_clip(
     settings = task.settings
     clip = task.out / "clips" / f"{task.name}.mp4"
     if _is_clip_already(task, info, frames):
-        for _ in video.stream_frames(task.path):  # damage must come to light here
+        for _ in video.stream_frames(task.path, info=info):  # damage must come to light here
             pass
         write_bytes(clip, task.path.read_bytes())
         return
@@ -170,7 +170,8 @@ def _write_clip(
 
     def pictures() -> Iterator[Tensor]:
         times = np.arange(frames) / settings.fps
-        for scaled in video.stream_frames(task.path, times, size=(box.height, box.width)):
+        size = (box.height, box.width)
+        for scaled in video.stream_frames(task.path, times, size=size, info=info):
             yield video.place_in_square(scaled, settings.size, box)
 
     length = round(frames / settings.fps * SAMPLE_RATE)

@@ -103,6 +103,7 @@ def stream_frames(
     times_s: Sequence[float] | NDArray[Any] | None = None,
     indices: Sequence[int] | None = None,
     size: tuple[int, int] | None = None,
+    info: VideoInfo | None = None,
 ) -> Iterator[Tensor]:
     """Frames one after the other, decoded by PyAV, strictly: damage raises.
 
@@ -111,6 +112,7 @@ def stream_frames(
         times_s: seconds from the first frame, any order; the nearest frame is taken.
         indices: frame numbers; neither this nor `times_s` means every frame.
         size: (height, width) to scale to while converting to RGB (area averaging).
+        info: what `probe` said of the file, so that its packets are not read twice.
 
     Yields:
         (3, H, W) uint8 in the order asked for. Frames out of order are held until their turn.
@@ -118,9 +120,13 @@ def stream_frames(
     Raises:
         DataError: damage before the last wanted frame, or no such frame.
     """
-    pts, time_base = packet_times(path)
+    if info is not None:
+        pts, timestamps_s = info.pts, info.timestamps_s
+    else:
+        pts, time_base = packet_times(path)
+        timestamps_s = (pts - pts[0]) * time_base
     if times_s is not None:
-        indices = nearest_frames((pts - pts[0]) * time_base, times_s).tolist()
+        indices = nearest_frames(timestamps_s, times_s).tolist()
     order = _checked(path, range(len(pts)) if indices is None else indices, len(pts))
     if not order:
         return

@@ -39,6 +39,8 @@ class VideoInfo:
     audio_duration_s: float
     timestamps_s: NDArray[np.float64]
     """(frames,) presentation times, seconds from the first frame."""
+    pts: NDArray[np.int64]
+    """(frames,) the same as the file holds them, in its own unit, from its own start."""
 
 
 def probe(path: str | os.PathLike[str]) -> VideoInfo:
@@ -76,6 +78,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         audio_rate=audio_rate,
         audio_duration_s=audio_s,
         timestamps_s=times,
+        pts=pts,
     )
 
 
