@@ -13,7 +13,6 @@ from experiments.evaluation_folder import FolderOptions, read_scaled, videos_in
 from experiments.evaluation_protocol import digest_of
 from metrics.dancer_features import DancerVideoFeatures
 from metrics.extractors import FeatureExtractor, TorchScriptExtractor
-from metrics.fixed_features import FixedVideoFeatures
 from metrics.functional.distances import (
     bootstrap_distance,
     frechet_distance,
@@ -77,11 +76,11 @@ def extractor_of(path: Path | None, call: Literal["plain", "i3d"] = "plain") -> 
     """The network of a file: TorchScript, or weights as `dabfusion study features` writes them.
 
     Args:
-        path: the file, weights if it ends in .safetensors; None takes random convolutions.
+        path: the file, weights if it ends in .safetensors; None takes the weights that ship.
         call: how a TorchScript network is called.
     """
     if path is None:
-        return FixedVideoFeatures()
+        return DancerVideoFeatures()
     if path.suffix == ".safetensors":
         return DancerVideoFeatures(path)
     return TorchScriptExtractor(path, call)

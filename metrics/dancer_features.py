@@ -2,8 +2,8 @@
 
 It is trained to tell from sixteen frames how a rendered dancer stands and moves, in which genre,
 and at which playback rate. `dabfusion study features` trains it in a few minutes of one processor
-core and measures what distances over it notice; no weights ship. Its numbers have their own scale:
-compare them with each other, never with published FVD.
+core and measures what distances over it notice; the weights that ship are that command's. Its
+numbers have their own scale: compare them with each other, never with published FVD.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+#: The weights that ship, in half precision.
+WEIGHTS = Path(__file__).parent / "weights" / "dancer_features.safetensors"
 #: Features of a video.
 DIMENSION = 64
 #: Consecutive frames that the network sees at a time, scaled to a square of so many pixels.
@@ -24,45 +26,47 @@ STRIDE = 8
 
 
 class DancerNetwork(nn.Module):
-    """Two-dimensional convolutions on every frame, three-dimensional ones over all, one mean."""
+    """Two-dimensional convolutions on every frame and its change, three-dimensional ones over all.
 
-    place: Tensor
+    Normalised within each window; without the change of every pixel from frame to frame it does
+    not learn to see motion.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.frame = nn.Sequential(
-            nn.Conv2d(5, 16, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(16, 24, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(24, 32, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.1),
-        )
+        self.frame = nn.Sequential(*_halving(6, 16), *_halving(16, 24), *_halving(24, 32))
         self.motion = nn.Sequential(
             nn.Conv3d(32, 64, 3, stride=2, padding=1),
+            nn.GroupNorm(4, 64),
             nn.LeakyReLU(0.1),
-            nn.Conv3d(64, DIMENSION, 3, stride=(2, 1, 1), padding=1),
+            nn.Conv3d(64, 64, 3, stride=(2, 1, 1), padding=1),
             nn.LeakyReLU(0.1),
         )
-        # Where a limb is would be lost in the mean, so every pixel brings its place along.
-        line = torch.linspace(-1, 1, SIZE)
-        place = torch.stack(torch.meshgrid(line, line, indexing="xy"))
-        self.register_buffer("place", place, persistent=False)
+        self.out = nn.Linear(64 * (SIZE // 16) ** 2, DIMENSION)
 
     def forward(self, windows: Tensor) -> Tensor:
         """Windows (B, 16, 3, 64, 64) in [-1, 1] to features (B, 64)."""
-        frames = windows.flatten(0, 1)
-        placed = torch.cat([frames, self.place.expand(len(frames), -1, -1, -1)], 1)
-        seen = self.frame(placed).unflatten(0, windows.shape[:2])
-        features: Tensor = self.motion(seen.transpose(1, 2))
-        return features.mean((2, 3, 4))
+        change = windows.diff(dim=1, prepend=windows[:, :1])
+        seen = self.frame(torch.cat([windows, change], 2).flatten(0, 1))
+        moving = self.motion(seen.unflatten(0, windows.shape[:2]).transpose(1, 2))
+        features: Tensor = self.out(moving.mean(2).flatten(1))
+        return features
+
+
+def _halving(channels: int, out: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels, out, 3, stride=2, padding=1),
+        nn.GroupNorm(4, out),
+        nn.LeakyReLU(0.1),
+    ]
 
 
 class DancerVideoFeatures(nn.Module):
     """A `FeatureExtractor` of 64 features: the mean of `DancerNetwork` over a video's windows.
 
     Args:
-        weights: file of weights, as `dabfusion study features` writes it.
+        weights: file of weights, as `dabfusion study features` writes it; by default those that
+            ship.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -71,7 +75,7 @@ class DancerVideoFeatures(nn.Module):
 
     dimension = DIMENSION
 
-    def __init__(self, weights: str | Path) -> None:
+    def __init__(self, weights: str | Path = WEIGHTS) -> None:
         from safetensors import SafetensorError
         from safetensors.torch import load
 

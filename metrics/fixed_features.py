@@ -1,10 +1,8 @@
-"""The feature network that needs nothing: convolutions with fixed random weights.
+"""Convolutions with fixed random weights: what a trained feature network is measured against.
 
-It makes Frechet and kernel distances possible where no I3D is at hand. It has learnt nothing: its
-features are oriented edges and blobs in space and time, pooled. Distances over it notice noise,
-blur, frozen frames and other colours; they know nothing of persons (`DancerVideoFeatures` is
-trained to). Its numbers have their own scale: compare them with each other, never with published
-FVD.
+They have learnt nothing: their features are oriented edges and blobs in space and time, pooled.
+`dabfusion study features` finds that distances over them hardly notice damaged motion, which is why
+`DancerVideoFeatures` is the default. Their numbers have their own scale.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="network for --reference: TorchScript, or .safetensors of `dabfusion study features` "
-        "(default: fixed random convolutions)",
+        "(default: the one that ships, trained on rendered dancers)",
     )
     parser.add_argument(
         "--extractor-call",

@@ -51,6 +51,19 @@ def test_its_weights_are_small_and_frozen(weights: Path) -> None:
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
+def test_the_weights_that_ship_notice_shuffled_frames(
+    videos: Tensor,
+) -> None:
+    network = DancerVideoFeatures()
+    assert network.digest == "rendered-dancers:708ac33c5dec18c5"
+    random = torch.Generator().manual_seed(0)
+    shuffle, _ = DAMAGES["shuffled frames"]
+    damaged = torch.stack([shuffle(video, 4, random) for video in videos[6:]])
+    clean = network(videos).double()
+    apart = F.kernel_distance(clean[:6], network(damaged).double())
+    assert apart > 3 * F.kernel_distance(clean[:6], clean[6:]).abs()
+
+
 def test_other_weights_have_another_digest_and_are_not_compared(
     weights: Path, tmp_path: Path
 ) -> None:

@@ -85,7 +85,7 @@ def test_a_reference_adds_distances(folder: Path, tmp_path: Path) -> None:
     assert scores["distances"]["nearest_true"]["mean"] == pytest.approx(0, abs=1e-6)
     assert scores["distances"]["diversity"]["mean"] > 0
     assert protocol["reference"]["true_videos"] == 4
-    assert protocol["reference"]["extractor"].startswith("fixed-random-convolutions:")
+    assert protocol["reference"]["extractor"].startswith("rendered-dancers:")
     table = score_table([tmp_path / "same"])
     assert "| frechet | kernel |" in table
     assert evaluate(folder, tmp_path / "alone") == 0
