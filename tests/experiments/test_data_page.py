@@ -77,6 +77,7 @@ def test_bars_that_are_met_stay_met() -> None:
     numbers = json.loads(MEASURED.read_text(encoding="utf-8"))["numbers"]
     assert numbers["prepare"]["cpu_share"] > 0.85
     assert numbers["prepare"]["cpu_against_decoding"] <= 1.3
+    assert numbers["prepare"]["cost_against_decoding"] <= 1.3
     assert numbers["load"]["clips_per_minute_per_core"] >= 3000
     assert min(numbers["load"]["ratio_to_decord"], numbers["load"]["ratio_to_av"]) >= 0.7
     assert numbers["index"]["load_s"] < 1.0
