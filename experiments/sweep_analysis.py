@@ -214,8 +214,10 @@ def _pairs(trial: Trial, other: Trial, column: str) -> list[tuple[str, str, floa
     mine, theirs = trial.evaluation, other.evaluation
     if mine is None or theirs is None or mine.protocol_hash != theirs.protocol_hash:
         return []
-    known = dict(zip(theirs.clips, theirs.scores.get(column, ()), strict=False))
-    rows = zip(mine.clips, mine.music, mine.scores.get(column, ()), strict=False)
+    if column not in mine.scores or column not in theirs.scores:
+        return []
+    known = dict(zip(theirs.clips, theirs.scores[column], strict=True))
+    rows = zip(mine.clips, mine.music, mine.scores[column], strict=True)
     found = [(clip, piece, value - known[clip]) for clip, piece, value in rows if clip in known]
     return [row for row in found if not math.isnan(row[2])]
 

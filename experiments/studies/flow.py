@@ -101,7 +101,8 @@ def _rendered(
         )
     if curves:
         draw_curves(curves, args.out / "curves.png")
-    measured = [(run, summaries(rows[path])) for run, path in zip(runs, paths, strict=False)]
+    compared = zip(runs, paths, strict=True) if runs else ()
+    measured = [(run, summaries(rows[path])) for run, path in compared]
     return rows, networks, Comparison(measured, curves, losses)
 
 
