@@ -6,6 +6,8 @@ and `run(args) -> int`; it imports what is heavy inside `run`, so that help is q
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import difflib
 import importlib
 import logging
@@ -14,6 +16,7 @@ import sys
 import tempfile
 import traceback
 from types import ModuleType
+from typing import NoReturn
 
 from experiments.arguments import Parser, UsageError
 from experiments.errors import (
@@ -164,5 +167,25 @@ def _log_fault(error: Exception) -> str:
         return f"no file, because none can be written here, so it follows:\n{text}"
 
 
+def program() -> NoReturn:
+    """The process `dabfusion`: run one command and end with its status.
+
+    It ends before the destructors of the libraries run: threads that some of them leave behind
+    abort a process there now and then, after its work is done, and its status is lost with it.
+    """
+    status = FAULT
+
+    def leave() -> None:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+
+    atexit.register(leave)  # registered first, so that it runs after the libraries' own
+    status = main()
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

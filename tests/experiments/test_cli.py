@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,18 @@ def test_help_is_quick() -> None:
     words = [sys.executable, "-m", "experiments.cli", "--help"]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     assert spent_s() - before < 0.7  # processor time: what a busy machine does not lengthen
+
+
+def test_a_library_that_aborts_at_exit_takes_nothing_with_it() -> None:
+    """The status and what was printed survive it."""
+    abort = "library = ctypes.CDLL(None); library.__cxa_atexit(library.abort, None, None)"
+    code = f"import ctypes, sys; {abort}; from experiments import cli; print('said'); "
+    for entry, status in (("cli.program()", 2), ("sys.exit(cli.main())", -signal.SIGABRT)):
+        words = [sys.executable, "-c", code + entry, "trian"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == status
+        assert done.stdout == "said\n"
+        assert "the nearest is train" in done.stderr
 
 
 @pytest.mark.parametrize("verb", cli.verbs())
