@@ -13,6 +13,7 @@ are a view (B, C, T, H*W), so a temporal convolution costs no copy.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +80,16 @@ class TemporalConv(nn.Module):
         return x + out.permute(0, 3, 1, 2)
 
 
+@dataclass(frozen=True)
+class LevelSizes:
+    """What all levels have in common; `FlowUNet3D` says what each is."""
+
+    embedding: int
+    groups: int
+    heads: int
+    head_dim: int
+
+
 class Level(nn.Module):
     """The blocks of one resolution: residual blocks, then space, then time."""
 
@@ -89,18 +100,16 @@ class Level(nn.Module):
         self,
         channels_in: int,
         channels: int,
-        embedding: int,
-        groups: int,
+        sizes: LevelSizes,
         blocks: int,
         temporal_conv: bool,
         spatial_attention: str,
         temporal_attention: bool,
-        heads: int,
-        head_dim: int,
     ) -> None:
         super().__init__()
+        groups, heads, head_dim = sizes.groups, sizes.heads, sizes.head_dim
         self.blocks = nn.ModuleList(
-            ResBlock(channels_in if i == 0 else channels, channels, embedding, groups)
+            ResBlock(channels_in if i == 0 else channels, channels, sizes.embedding, groups)
             for i in range(blocks)
         )
         self.temporal_conv = TemporalConv(channels, groups) if temporal_conv else None
@@ -136,6 +145,27 @@ def _check_lengths(levels: int, *lists: tuple[bool | str, ...]) -> None:
             f"The denoiser has {levels} levels, but temporal_conv, temporal_attention and "
             f"spatial_attention name {found}: give one entry a level."
         )
+
+
+def _time_mlp(width: int, embedding: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, embedding))
+
+
+def _halvings(channels: list[int]) -> nn.ModuleList:
+    """Convolutions that halve the resolution, one behind each level but the coarsest."""
+    return nn.ModuleList(nn.Conv2d(c, c, 4, stride=2, padding=1) for c in channels)
+
+
+def _doublings(channels: list[int]) -> nn.ModuleList:
+    """Their inverses, one behind each level but the finest."""
+    return nn.ModuleList(nn.ConvTranspose2d(c, c, 4, stride=2, padding=1) for c in channels)
+
+
+def _output(width: int, channels: int, groups: int) -> nn.Sequential:
+    """From the last features to what is predicted; starts at zero."""
+    out = nn.Conv2d(width, channels, 1)
+    zero_start(out)
+    return nn.Sequential(nn.GroupNorm(groups, width), nn.SiLU(), out)
 
 
 class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -189,52 +219,33 @@ class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         _check_lengths(levels, temporal_conv, temporal_attention, spatial_attention)
         self.normalizer = FlowNormalizer(flow)
         self.patch, self.width = patch, width
-        self.time_mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, embedding)
-        )
+        self.time_mlp = _time_mlp(width, embedding)
         self.music_in = nn.Linear(music_dim, embedding)
         self.frame_in = nn.Linear(music_dim, embedding)
         self.place_in = nn.Linear(len(REFERENCE_DECAYS), embedding)
         padding = stem_kernel // 2
         self.stem = nn.Conv2d(3 * patch**2, width, stem_kernel, padding=padding)
         self.image_stem = nn.Conv2d(image_channels, width, stem_kernel, padding=padding)
+        common = LevelSizes(embedding, groups, heads, head_dim)
 
         def level(channels_in: int, channels: int, i: int) -> Level:
-            return Level(
-                channels_in,
-                channels,
-                embedding,
-                groups,
-                blocks,
-                temporal_conv[i],
-                spatial_attention[i],
-                temporal_attention[i],
-                heads,
-                head_dim,
-            )
+            joins = temporal_conv[i], spatial_attention[i], temporal_attention[i]
+            return Level(channels_in, channels, common, blocks, *joins)
 
+        # The order counts: a seed gives the same weights as long as parts are made in it.
         sizes = [width * m for m in multipliers]
-        starts = [width, *sizes[:-1]]
+        starts, last = [width, *sizes[:-1]], sizes[-1]
         self.down_levels = nn.ModuleList(level(starts[i], sizes[i], i) for i in range(levels))
-        self.downsamples = nn.ModuleList(
-            nn.Conv2d(c, c, 4, stride=2, padding=1) for c in sizes[:-1]
-        )
+        self.downsamples = _halvings(sizes[:-1])
         full = "full" if middle_attention else "none"
-        last = sizes[-1]
-        self.middle = Level(
-            last, last, embedding, groups, 1, False, full, middle_attention, heads, head_dim
-        )
+        self.middle = Level(last, last, common, 1, False, full, middle_attention)
         self.middle_out = ResBlock(last, last, embedding, groups)
         self.up_levels = nn.ModuleList(
             level(2 * sizes[i], starts[i], i) for i in reversed(range(levels))
         )
-        self.upsamples = nn.ModuleList(
-            nn.ConvTranspose2d(c, c, 4, stride=2, padding=1) for c in reversed(starts[1:])
-        )
+        self.upsamples = _doublings(starts[1:][::-1])
         self.head = ResBlock(2 * width, width, embedding, groups)
-        out = nn.Conv2d(width, 3 * patch**2, 1)
-        zero_start(out)
-        self.out = nn.Sequential(nn.GroupNorm(groups, width), nn.SiLU(), out)
+        self.out = _output(width, 3 * patch**2, groups)
 
     def forward(
         self,
