@@ -106,12 +106,10 @@ def score_run(
     from experiments.heldout import score_heldout
     from experiments.heldout_protocol import write_heldout
     from experiments.music_cache import cache_needed_music
+    from experiments.processor import set_up_processor
     from lightning_modules.pipeline import DabFusionPipeline
 
-    if settings.run.threads:
-        import torch
-
-        torch.set_num_threads(settings.run.threads)
+    set_up_processor(settings.run.threads)
     pipeline = DabFusionPipeline.from_pretrained(model.export)
     sampling = settings.sampling
     pipeline.settings = replace(

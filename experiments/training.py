@@ -21,6 +21,7 @@ from experiments.errors import Interrupted, SettingsError
 from experiments.logging_file import log_to
 from experiments.logging_jsonl import JsonlLogger
 from experiments.logging_wandb import build_wandb_logger, wandb_mode
+from experiments.processor import set_up_processor
 from experiments.results import RunFolder
 from experiments.training_checkpoints import RunCheckpoints, read_checkpoint
 from experiments.training_parts import StageParts, build_parts
@@ -65,8 +66,7 @@ def train_stage(
     start = decide_start(settings, stage, steps) if main else _follow(settings, stage)
     if start.finished:
         return start.folder
-    if settings.run.threads:
-        torch.set_num_threads(settings.run.threads)
+    set_up_processor(settings.run.threads)
     mode = wandb_mode(settings.run.wandb) if main else "off"
     parts = build_parts(settings, stage, ranks)
     manifest = open_folder(start, settings, stage) if main else {}

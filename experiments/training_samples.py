@@ -11,7 +11,7 @@ from datamodules.batch import ClipBatch, to_unit
 from datamodules.cache import FeatureStore
 from experiments.build.data import build_clip_data
 from experiments.config import Settings
-from experiments.evaluation import score_motion
+from experiments.evaluation import ScoredClip, score_motion
 from experiments.training_pictures import beat_plot, flow_panel, score_rows
 from lightning_modules.callbacks_samples import Drawn
 from lightning_modules.diffusion import FlowDiffusionModule
@@ -99,7 +99,16 @@ def draw_diffusion(module: FlowDiffusionModule, batch: ClipBatch) -> Drawn:
         },
         [clip.motion_beats.tolist() for clip in scored["generated"]],
         score_rows(scored),
+        pixel_scores(scored["generated"]),
     )
+
+
+def pixel_scores(clips: Sequence[ScoredClip]) -> dict[str, float]:
+    """Means of 2D-MM Align of dances that were decoded and seen, as `val/align_pixels_...`."""
+    return {
+        f"val/align_pixels_{name}": sum(clip.scores[name] for clip in clips) / len(clips)
+        for name in ("corrected", "raw", "chance", "control_difference")
+    }
 
 
 def beside(*videos: Tensor) -> Tensor:

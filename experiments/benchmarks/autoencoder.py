@@ -32,9 +32,9 @@ def run(options: list[str]) -> dict[str, Any]:
 
     from experiments.build.stage1 import build_autoencoder
     from experiments.config import load_settings
+    from experiments.processor import set_up_processor
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    set_up_processor(args.threads)
     settings = load_settings(args.preset, [])
     size = args.size or settings.clips.size
     torch.manual_seed(0)

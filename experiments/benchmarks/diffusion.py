@@ -118,9 +118,9 @@ def measure(procedure: Procedure, options: Options) -> dict[str, Any]:
     import torch
 
     from experiments.benchmarks.diffusion_parts import Stage2Bench
+    from experiments.processor import set_up_processor
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    set_up_processor(options.threads)
     device, repeats = options.device, options.repeats
     clock = time.process_time if options.processor_time else time.perf_counter
     rate = matrix_rate(device, options.bf16, clock)

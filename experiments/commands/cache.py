@@ -54,9 +54,11 @@ def run(args: argparse.Namespace) -> int:
 def _cache(settings: Settings, args: argparse.Namespace) -> int:
     from experiments.latent_cache import cache_latent_flow
     from experiments.music_cache import cache_music, hears_encoders
+    from experiments.processor import set_up_processor
     from experiments.progress import shown_progress
     from experiments.training_ranks import find_ranks, is_main_rank
 
+    set_up_processor(settings.run.threads)
     ranks, splits = find_ranks(settings.run), tuple(args.splits)
     with shown_progress("Latent flow") as progress:
         store = cache_latent_flow(

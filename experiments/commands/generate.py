@@ -74,12 +74,10 @@ def run(args: argparse.Namespace) -> int:
     status = start_ranks(RunSettings(devices=args.devices), "give the same command again")
     if status is not None:
         return status
-    import torch
-
     from experiments.generation import load_pipeline, scene_of
+    from experiments.processor import set_up_processor
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    set_up_processor(args.threads)
     if args.list is not None:
         from experiments.generation_list import read_list
 

@@ -1,0 +1,37 @@
+"""Memory that a process keeps for its next operations."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys, torch
+from experiments.processor import set_up_processor
+if sys.argv[1] == "kept":
+    set_up_processor(threads=1)
+def fill():
+    torch.empty(1 << 24).fill_(1.0)  # 64 MB
+fill()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    fill()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, torch.get_num_threads())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc is what is set")
+def test_large_blocks_are_reused_without_new_pages() -> None:
+    def faults(how: str) -> tuple[int, int]:
+        words = [sys.executable, "-c", FAULTS, how]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        pages, threads = map(int, done.stdout.split())
+        return pages, threads
+
+    pages, threads = faults("kept")
+    assert threads == 1
+    assert pages < 100
+    assert faults("given back")[0] > 10 * max(pages, 10)
