@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import math
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,10 +35,21 @@ class Parser(argparse.ArgumentParser):
         return list(self._option_string_actions)
 
     def parse(self, words: list[str]) -> argparse.Namespace:
-        """Options and positional words in any order, where the arguments allow it."""
-        if any(action.nargs == argparse.REMAINDER for action in self._actions):
-            return self.parse_args(words)
-        return self.parse_intermixed_args(words)
+        """Options and positional words in any order, where the arguments allow it.
+
+        Raises:
+            UsageError: If they cannot be parsed, or a number is not finite.
+        """
+        mixed = all(action.nargs != argparse.REMAINDER for action in self._actions)
+        args = self.parse_intermixed_args(words) if mixed else self.parse_args(words)
+        for name, value in vars(args).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                self.error(f"--{name.replace('_', '-')} is {value}, but must be a finite number")
+        return args
+
+    def takes_settings(self) -> bool:
+        """Whether `key=value` words are among the positional ones."""
+        return any("key=value" in str(action.metavar) for action in self._actions)
 
 
 def described_modules(package: str, needs_help: bool = False) -> dict[str, str]:

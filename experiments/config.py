@@ -173,7 +173,8 @@ def _split(word: str) -> tuple[str, Any]:
     if key not in known:
         raise SettingsError(_unknown(key, list(known)))
     if known[key].text:
-        return key, raw
+        # Shells expand a leading ~ of a word, but few one behind "key=".
+        return key, str(Path(raw).expanduser()) if raw.startswith("~/") else raw
     try:
         return key, yaml.safe_load(raw)
     except yaml.YAMLError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,26 +63,35 @@ class FolderScores:
 
 
 def videos_in(folder: Path) -> dict[str, Path]:
-    """Videos of a folder by name: their path below it, without suffix, in order.
+    """Videos of a folder by name: their path below it, without suffix unless two files share it.
 
     Raises:
         FileNotFoundError: there is no such folder.
         NotADirectoryError: it is a file.
-        DataError: it holds no video, or is a run, whose samples show truth and result side by side.
+        DataError: it holds no video, or samples of a run, which show truth and result side by side.
     """
     if not folder.exists():
         raise FileNotFoundError(2, "No such file or directory", str(folder))
     if not folder.is_dir():
         raise NotADirectoryError(20, "Not a directory", str(folder))
-    if (folder / "config.yaml").is_file() and (folder / "samples").is_dir():
-        raise DataError(
-            f"{folder} is a run, whose samples show truth and result side by side; score its "
-            "model on held-out clips with `dabfusion study heldout`, or give a folder of videos."
-        )
-    found = {
-        path.relative_to(folder).with_suffix("").as_posix(): path
+    paths = [
+        path
         for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and not path.name.startswith(".")
+        and not path.is_dir()
+    ]
+    run = next((place for path in paths if (place := _run_of(path)) is not None), None)
+    if run is not None:
+        raise DataError(
+            f"{run} is a run, whose samples show truth and result side by side; score its model "
+            "on held-out clips with `dabfusion study heldout`, or give a folder of videos."
+        )
+    plain = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    taken = Counter(plain)
+    found = {
+        name if taken[name] == 1 else path.relative_to(folder).as_posix(): path
+        for name, path in zip(plain, paths, strict=True)
     }
     if not found:
         raise DataError(
@@ -89,6 +99,12 @@ def videos_in(folder: Path) -> dict[str, Path]:
             "sound."
         )
     return found
+
+
+def _run_of(video: Path) -> Path | None:
+    """The run whose `samples/` hold a video, if it is such a one."""
+    run = video.parent.parent
+    return run if video.parent.name == "samples" and (run / "config.yaml").is_file() else None
 
 
 def music_of(name: str) -> str | None:
@@ -112,7 +128,7 @@ def score_folder(
     """Score every video of a folder; what cannot be scored is listed and never stops it.
 
     Args:
-        folder: any folder of videos with sound, by any method; or a run folder.
+        folder: any folder of videos with sound, by any method.
         options: how to read and score.
         progress: called with the number done and the number of all.
         ranks: processes that share the videos out; each of them gets all scores.

@@ -38,7 +38,7 @@ def compare_folders(
     Videos that cannot be read are left out; the score of the folder has listed them already.
 
     Args:
-        folder: generated videos, or a run folder.
+        folder: generated videos.
         reference: true videos.
         options: size, rate (10 if None) and length.
         extractor_path: see `extractor_of`.

@@ -28,7 +28,7 @@ def keep_freed_memory() -> bool:
 
     PyTorch allocates the output of every operation anew. glibc maps each block above 32 MB from the
     system and unmaps it when it is freed, and the system clears its pages at the next use: at the
-    published size that is a third of a training step. What is kept is at most the process's peak.
+    published size that is a third of a training step. The peak grows by about a tenth.
 
     Returns:
         Whether the C library is glibc and took the settings.

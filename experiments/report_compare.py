@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from experiments.errors import SettingsError
 from experiments.report_curves import Chart, chart
 from experiments.report_page import render_page, write_text_atomic
 from experiments.report_runs import (
@@ -59,10 +60,15 @@ def compare_runs(paths: Sequence[Path], out: Path, options: CompareOptions) -> C
         options: what to show.
 
     Raises:
-        SettingsError: from reading the runs.
+        SettingsError: from reading the runs, or the baseline is none of them.
     """
     folders = find_runs(paths)
     names = run_names(folders)
+    if options.baseline is not None and options.baseline not in names:
+        raise SettingsError(
+            f'The baseline "{options.baseline}" is none of the runs; they are called '
+            f"{', '.join(names)}."
+        )
     runs = [read_run(folder, name) for folder, name in zip(folders, names, strict=True)]
     tables = score_tables(runs, options.baseline, options.draws)
     clips = shown_clips(runs, options.clips)

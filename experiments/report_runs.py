@@ -72,12 +72,12 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     Raises:
         SettingsError: A path that is not a folder, or holds no run.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # by the real path: one run may be named in several ways
     for path in paths:
         if not path.is_dir():
             raise SettingsError(f'"{path}" is not a folder; give run folders, or a folder of them.')
         if RunFolder(path).config.is_file():
-            found[path] = None
+            found.setdefault(path.resolve(), path)
             continue
         below = sorted(config.parent for config in path.rglob("config.yaml") if _is_run(config))
         if not below:
@@ -85,8 +85,9 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
                 f'"{path}" holds no run (no config.yaml beside a manifest.json in it or below it); '
                 "give the folder that `dabfusion train` wrote."
             )
-        found.update(dict.fromkeys(below))
-    return list(found)
+        for run in below:
+            found.setdefault(run.resolve(), run)
+    return list(found.values())
 
 
 def read_run(path: Path, name: str) -> RunRecord:
@@ -103,7 +104,7 @@ def read_run(path: Path, name: str) -> RunRecord:
         stage=str(manifest["stage"]),
         settings=dict(_flatten(read_yaml(folder.config))),
         manifest=manifest,
-        evaluations=[read_evaluation(p.parent) for p in _protocols(path)],
+        evaluations=_evaluations(path),
     )
     finished = manifest.get("finished")
     if isinstance(finished, dict) and finished.get("step"):
@@ -177,13 +178,14 @@ def read_evaluation(folder: Path) -> Evaluation:
     return Evaluation(protocol, digest, clips, music, scores)
 
 
-def _protocols(path: Path) -> list[Path]:
+def _evaluations(path: Path) -> list[Evaluation]:
+    """Those of ``evaluation/`` and of the folders in it; of one protocol, the first."""
     folder = path / "evaluation"
-    return [
-        p
-        for p in (folder / "protocol.json", *sorted(folder.glob("*/protocol.json")))
-        if p.is_file()
-    ]
+    protocols = (folder / "protocol.json", *sorted(folder.glob("*/protocol.json")))
+    found: dict[str, Evaluation] = {}
+    for evaluation in (read_evaluation(p.parent) for p in protocols if p.is_file()):
+        found.setdefault(evaluation.protocol_hash, evaluation)
+    return list(found.values())
 
 
 def _samples(folder: Path, data: Path | None) -> Iterator[Sample]:

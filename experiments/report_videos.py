@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from experiments.report_runs import RunRecord, Sample
 
@@ -65,7 +66,7 @@ def clips_context(
                     "index": names.index(run.name),
                     "step": sample.step,
                     "data": f"video-{number}" if embed else "",
-                    "source": "" if embed else Path(relative).as_posix(),
+                    "source": "" if embed else quote(Path(relative).as_posix()),
                     "music_beats": list(sample.music_beats_s),
                     "motion_beats": list(sample.motion_beats_s),
                 }

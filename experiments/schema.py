@@ -107,7 +107,10 @@ def nearest_settings(name: str, known: list[str]) -> list[str]:
     spelled = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     lasts = {candidate.rsplit(".", 1)[-1]: candidate for candidate in reversed(known)}
     close = difflib.get_close_matches(last, list(lasts), n=1, cutoff=0.6)
-    found = spelled + [lasts[key] for key in close]
+    group = name.rpartition(".")[0]
+    beside = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == group}
+    same_group = difflib.get_close_matches(last, list(beside), n=1, cutoff=0.5) if group else []
+    found = spelled + [beside[key] for key in same_group] + [lasts[key] for key in close]
     return list(dict.fromkeys(found))[:2] or difflib.get_close_matches(name, known, 1, 0.0)
 
 

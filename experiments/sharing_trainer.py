@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
+from experiments.bare_trainer import bare_trainer
 from experiments.errors import Interrupted
 from experiments.logging_file import log_to
 from experiments.settings.run import RunSettings
-from experiments.training_ranks import KEPT, Ranks, leave_ranks_at_exit, rank_lost
+from experiments.training_ranks import KEPT, Ranks, rank_lost
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -33,7 +32,7 @@ def predict_pieces(
     """`sharing.share_work` by `Trainer.predict`."""
     share = _Share(pieces, work, networks, progress)
     with log_to(None), _devices_kept(networks):
-        trainer = _build_trainer(run, ranks)
+        trainer = bare_trainer(run, ranks, unused_parameters=False)(logger=False)
         try:
             trainer.predict(share, return_predictions=False)
             return _gather(share.done, ranks.world)
@@ -77,23 +76,6 @@ class _Share(LightningModule):
             together = len(self.done) * self.trainer.world_size
             self.progress(min(together, len(self.pieces)), len(self.pieces))
         return batch
-
-
-def _build_trainer(run: RunSettings, ranks: Ranks) -> Trainer:
-    timeout = timedelta(seconds=run.rank_timeout_s)
-    if ranks.world > 1:
-        leave_ranks_at_exit()
-    return Trainer(
-        accelerator=run.accelerator,
-        devices=ranks.devices,
-        num_nodes=ranks.nodes,
-        strategy=DDPStrategy(timeout=timeout) if ranks.world > 1 else "auto",
-        logger=False,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
 
 
 @contextmanager

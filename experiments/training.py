@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from experiments.bare_trainer import bare_trainer
 from experiments.config import Settings, to_dict
 from experiments.errors import Interrupted, SettingsError
 from experiments.logging_file import log_to
@@ -31,7 +30,6 @@ from experiments.training_ranks import (
     Ranks,
     find_ranks,
     is_main_rank,
-    leave_ranks_at_exit,
     rank_lost,
 )
 from experiments.training_resume import Start, close_folder, decide_start, open_folder, run_folder
@@ -153,14 +151,8 @@ def build_trainer(
 ) -> Trainer:
     """A Trainer that counts steps, and leaves files, bars and sampling of clips to us."""
     run = settings.run
-    timeout = timedelta(seconds=run.rank_timeout_s)
-    if ranks.world > 1:
-        leave_ranks_at_exit()
-    return Trainer(
-        accelerator=run.accelerator,
-        devices=ranks.devices,
-        num_nodes=ranks.nodes,
-        strategy=_ddp(timeout) if ranks.world > 1 else "auto",
+    # Without per-frame beats nothing reads the denoiser's frame input, nor "no music" of a frame.
+    return bare_trainer(run, ranks, unused_parameters=True)(
         precision=run.precision,
         # Requeueing is ours (`StopSignals`): Lightning's saves in the middle of a step.
         plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [],
@@ -174,17 +166,8 @@ def build_trainer(
         limit_val_batches=run.validation_batches or None,
         sync_batchnorm=parts.sync_batch_norm and ranks.world > 1,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         default_root_dir=folder.last.parent,
     )
-
-
-def _ddp(timeout: timedelta) -> DDPStrategy:
-    # Without per-frame beats nothing reads the denoiser's frame input, nor "no music" of a frame.
-    return DDPStrategy(timeout=timeout, find_unused_parameters=True)
 
 
 def _follow(settings: Settings, stage: str) -> Start:

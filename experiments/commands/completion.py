@@ -13,19 +13,29 @@ EXAMPLES = [
 
 BASH = """\
 _dabfusion() {
-    local IFS=$'\\n'
+    local IFS=$'\\n' word=${COMP_WORDS[COMP_CWORD]} file
     COMPREPLY=($(dabfusion completion words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
-    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+    if [[ ${#COMPREPLY[@]} -eq 0 && $word == *=* ]]; then
+        for file in $(compgen -f -- "${word#*=}"); do
+            [[ -d $file ]] && file+=/
+            COMPREPLY+=("${word%%=*}=$file")
+        done
+    fi
+    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=./] ]] && compopt -o nospace
 }
 COMP_WORDBREAKS=${COMP_WORDBREAKS//=/}
-complete -o default -F _dabfusion dabfusion
+complete -o default -o plusdirs -F _dabfusion dabfusion
 """
 ZSH = """\
 _dabfusion() {
     local -a found
-    found=("${(@f)$(dabfusion completion words -- "${words[@]:1:$((CURRENT-1))}" 2>/dev/null)}")
-    compadd -S '' -- $found
-    [[ ${#found} -gt 0 ]] || _files
+    found=(${(f)"$(dabfusion completion words -- "${words[@]:1:$((CURRENT-1))}" 2>/dev/null)"})
+    if (( ${#found} )); then
+        compadd -S '' -- $found
+    else
+        compset -P '*='
+        _files
+    fi
 }
 compdef _dabfusion dabfusion
 """
@@ -64,15 +74,23 @@ def candidates(typed: list[str]) -> list[str]:
 
 def _words(before: list[str], last: str) -> list[str]:
     from experiments.arguments import described_modules
+    from experiments.cli import build_parser, verbs
     from experiments.config import all_settings, preset_names
     from experiments.results import STAGES
+    from experiments.sweep_grammar import shipped_sweeps
 
     if before == ["train"]:
         return list(STAGES)
+    if before == ["sweep"]:
+        return shipped_sweeps()
     if before == ["study"]:
         return list(described_modules("studies", needs_help=True))
     if before == ["benchmark"]:
         return list(described_modules("benchmarks"))
+    if before[0] not in verbs() or not (
+        before[0] == "study" or build_parser(before[0]).takes_settings()
+    ):
+        return []  # files, which the shell completes
     key, equals, _ = last.partition("=")
     if not equals:
         # One level at a time, as a shell completes folders.

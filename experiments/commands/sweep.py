@@ -61,8 +61,10 @@ def run(args: argparse.Namespace) -> int:
     from experiments.sweep_grammar import load_sweep, shipped_sweeps
 
     if not args.words:
-        for name in shipped_sweeps():
-            print(f"{name:22}{load_sweep(name).description.strip().splitlines()[0]}")
+        names = shipped_sweeps()
+        width = max(map(len, names)) + 2
+        for name in names:
+            print(f"{name:{width}}{load_sweep(name).description.strip().splitlines()[0]}")
         return 0
     file, *words = args.words
     sweep = load_sweep(file)

@@ -30,11 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("settings", nargs="*", metavar="key=value", help="preset, data, clips.*")
     parser.add_argument("--split", choices=["val", "test"], default="test")
     parser.add_argument("--clips", type=int, default=0, help="how many (0: all)")
-    parser.add_argument("--out", type=Path, default=Path("heldout"), help="folder to write")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("heldout"),
+        help="folder to write (heldout); a run keeps its scores for `dabfusion compare`, too",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write `scores.json`, rows of each set and a contact sheet."""
+    """Write `scores.json`, rows of each set and a contact sheet; into a run, its evaluation."""
     from experiments.build.data import build_clip_data
     from experiments.config import settings_from_words
     from experiments.errors import SettingsError
@@ -78,7 +83,9 @@ def _write(
 ) -> None:
     from datamodules.files import write_text
     from experiments.evaluation import summarise
+    from experiments.heldout_protocol import write_heldout
     from experiments.quickstart_report import contact_sheet, interval, write_rows
+    from experiments.results import RunFolder
 
     means = {
         kind: {name: asdict(value) for name, value in summarise(rows).items() if name in SCORES}
@@ -98,3 +105,7 @@ def _write(
     for kind, values in means.items():
         print(f"{kind:14}{interval(values['corrected'])}")
     print(f"Scores, rows and a contact sheet are in {args.out}.")
+    if RunFolder(args.model).exists():
+        kept = args.model / "evaluation" / args.split
+        write_heldout(kept, settings, scores.rows["generated"], settings.seed, args.split)
+        print(f"`dabfusion compare` finds them in {kept}.")
