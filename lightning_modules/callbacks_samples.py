@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +45,8 @@ class Drawn:
     """Beats of each generated dance in seconds, where there is one."""
     rows: Sequence[Mapping[str, str | float]] = ()
     """Scores of each clip by name, alike for all clips."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Means over the clips by metric, logged beside the validation's own."""
 
 
 class SampleVideos(Callback):
@@ -93,6 +95,8 @@ class SampleVideos(Callback):
         images = self._write_images(drawn.images, step)
         if drawn.rows:
             self._write_rows(drawn.rows, step)
+        if drawn.scores:
+            pl_module.log_dict(dict(drawn.scores), rank_zero_only=True)
         for logger in trainer.loggers:
             _log(logger, step, videos, images, drawn.rows)
 

@@ -87,6 +87,18 @@ class ValidationSampling:
     guidance: Guidance = field(default_factory=Guidance)
 
 
+#: What a validation logs of 2D-MM Align as `val/align_...`, measured on generated latent flow.
+LOGGED_ALIGNMENT = (
+    "corrected",
+    "raw",
+    "chance",
+    "control_difference",
+    "motion_beats",
+    "music_beats",
+    "clips",
+)
+
+
 class FlowDiffusionModule(LightningModule):
     """Train a denoiser and its music conditioner on the latent flow of a frozen stage 1.
 
@@ -219,7 +231,7 @@ class FlowDiffusionModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         scores = self.alignment.compute()
-        for name in ("corrected", "raw", "chance"):
+        for name in LOGGED_ALIGNMENT:
             self.log(f"val/align_{name}", scores[name], prog_bar=name == "corrected")
         self.alignment.reset()
 

@@ -35,11 +35,19 @@ def test_a_run_folder_is_complete(stage: str, request: pytest.FixtureRequest) ->
     lines = list(run.read_metrics())
     trained = [line for line in lines if "train/loss" in line]
     assert [line["step"] for line in trained] == list(range(STEPS))
-    assert any("val/" in key for line in lines for key in line)
+    logged = {key for line in lines for key in line}
+    assert "val/align_corrected" in logged if stage == "diffusion" else "val/l1_ratio" in logged
     header = torch.load(run.last, weights_only=True)["dabfusion"]
     assert header == {"format": 1, "stage": stage, "step": STEPS}
     assert run.best.exists()
     assert run.read_settings().seed == 0
+
+
+def test_a_validation_logs_the_score_with_its_control_and_its_counts(diffusion: Path) -> None:
+    (*_, last) = (line for line in metrics(diffusion) if "val/loss" in line)
+    wanted = ("raw", "chance", "control_difference", "motion_beats", "music_beats", "clips")
+    assert all(f"val/align_{name}" in last for name in ("corrected", *wanted))
+    assert last["val/align_clips"] == 2  # stage2.train.validation_clips
 
 
 def test_no_path_in_a_run_folder_is_absolute_but_those_given(autoencoder: Path, data: Path) -> None:
