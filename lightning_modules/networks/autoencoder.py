@@ -16,9 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_modules.networks.flow_predictor import FlowPredictor
-from lightning_modules.networks.generator import Generator
-from lightning_modules.networks.regions import BackgroundPredictor, RegionPredictor, Regions
+from lightning_modules.networks.autoencoder_parts import (
+    build_background_predictor,
+    build_flow_predictor,
+    build_generator,
+    build_region_predictor,
+)
+from lightning_modules.networks.regions import Regions
 from lightning_modules.networks.warp import ALIGN_CORNERS, resize_grid, warp
 
 
@@ -102,57 +106,11 @@ class LatentFlowAutoencoder(nn.Module):
         """Compute activations of the hourglasses and the decoder twice instead of keeping them."""
         names = inspect.signature(LatentFlowAutoencoder).parameters
         self.config: dict[str, Any] = {name: values[name] for name in names}
-        self.region_predictor = RegionPredictor(
-            channels=channels,
-            regions=regions,
-            width=region_width,
-            blocks=region_blocks,
-            cap=region_cap,
-            scale=scale,
-            temperature=temperature,
-            padding=region_padding,
-            kernel=kernel,
-            affine=affine,
-            shared_affine_map=shared_affine_map,
-            stem=stem,
-            norm=norm,
-        )
-        self.background_predictor = BackgroundPredictor(
-            channels, background, background_width, background_blocks, background_cap, norm
-        )
-        self.flow_predictor = FlowPredictor(
-            channels=channels,
-            regions=regions,
-            width=flow_width,
-            blocks=flow_blocks,
-            cap=flow_cap,
-            scale=scale,
-            kernel=kernel,
-            estimate_occlusion=estimate_occlusion,
-            deformed_source=deformed_source,
-            covariance_heatmaps=covariance_heatmaps,
-            region_variance=region_variance,
-            correct_sign=correct_sign,
-            least_determinant=least_determinant,
-            prior=prior,
-            prior_background=prior_background,
-            align_corners=align_corners,
-            stem=stem,
-            norm=norm,
-        )
-        self.generator = Generator(
-            channels=channels,
-            width=generator_width,
-            cap=generator_cap,
-            downsamplings=downsamplings,
-            residual_blocks=residual_blocks,
-            skips=skips,
-            align_corners=align_corners,
-            kernel=kernel,
-            stem=stem,
-            norm=norm,
-            fill_hidden=fill_hidden,
-        )
+        # The order counts: a seed gives the same weights as long as parts are made in it.
+        self.region_predictor = build_region_predictor(self.config)
+        self.background_predictor = build_background_predictor(self.config)
+        self.flow_predictor = build_flow_predictor(self.config)
+        self.generator = build_generator(self.config)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LatentFlowAutoencoder:
