@@ -17,7 +17,7 @@ class UsageError(ValueError):
 class Parser(argparse.ArgumentParser):
     """argparse, but what is wrong is raised as one sentence instead of printed with the usage."""
 
-    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+    def __init__(self, prog: str, description: str = "", epilog: str | None = None) -> None:
         super().__init__(
             prog=prog,
             description=description,
@@ -40,7 +40,8 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: If they cannot be parsed, or a number is not finite.
         """
-        mixed = all(action.nargs != argparse.REMAINDER for action in self._actions)
+        rest = (argparse.REMAINDER, argparse.PARSER)  # these take all that follows
+        mixed = all(action.nargs not in rest for action in self._actions)
         args = self.parse_intermixed_args(words) if mixed else self.parse_args(words)
         for name, value in vars(args).items():
             if isinstance(value, float) and not math.isfinite(value):

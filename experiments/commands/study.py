@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     name, rest = find_module("studies", args.words, needs_help=True)
     study = importlib.import_module(f"experiments.studies.{name}")
-    parser = Parser(f"dabfusion study {name.replace('_', ' ')}", study.HELP)
+    examples = "\n".join(["examples:", *(f"  {example}" for example in study.EXAMPLES)])
+    parser = Parser(f"dabfusion study {name.replace('_', ' ')}", study.HELP, examples)
     study.add_arguments(parser)
     try:
         parsed = parser.parse(rest)

@@ -14,6 +14,10 @@ HELP = """Train the small feature network of the video distances, and measure wh
 Trains on rendered dancers (a few minutes of one processor core), then damages videos of other
 dancers in known ways and asks what the distances over its features notice, beside those over
 random convolutions. Writes dancer_features.safetensors, report.md and results.json."""
+EXAMPLES = [
+    "dabfusion study features --out features-study",
+    "dabfusion study features --weights dancer_features.safetensors --videos 100",
+]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

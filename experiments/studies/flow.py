@@ -20,6 +20,10 @@ motion over time, in-between poses, and whether timing survives, by genre and sp
 may stand beside it (--beside, --curves, --losses). On real clips (--videos) the flow is set beside
 OpenCV's. Rivals: copying the reference, which is zero flow. Writes report.md, PNGs and
 results.json."""
+EXAMPLES = [
+    "dabfusion study flow runs/autoencoder --size 64",
+    "dabfusion study flow runs/autoencoder --videos my_videos --videos-size 128",
+]
 
 Row = dict[str, Any]
 

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from experiments.config import Settings
     from experiments.heldout import HeldoutScores
 
-HELP = (
-    "generate the held-out clips of a data set with a trained model; scores beside the true clips"
-)
+HELP = """How well does a trained model dance? Held-out clips, scored beside the true ones."""
 EXAMPLES = [
     "dabfusion study heldout runs/stage2 preset=aist128 data=aist --out scores",
     "dabfusion study heldout runs/stage2 preset=aist128 data=aist --split val --clips 40",

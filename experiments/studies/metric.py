@@ -13,6 +13,10 @@ HELP = """Is the alignment score valid? Every member of the family against known
 Rendered dancers are moved off the beat, shaken, filmed at other rates, compressed and danced to
 other rhythms; every published variant is scored beside this project's. Folders of real videos can
 be added. Writes report.md, two plots and results.json."""
+EXAMPLES = [
+    "dabfusion study metric --clips 4                         # a first look",
+    "dabfusion study metric --folder theirs=videos/theirs --out metric-study",
+]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,9 @@ weights are given) to the motion of clips: energy, motion beats a second, alignm
 choreography; and, frame by frame, to the speed of the next step. Cross-validated by piece of music,
 with intervals over pieces and the features of other pieces as control; canonical correlation.
 Writes report.md, probes.png and results.json."""
+EXAMPLES = [
+    "dabfusion study music preset=quickstart data=quickstart/prepared",
+]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

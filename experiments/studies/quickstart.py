@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-HELP = "put quickstart runs on one page: seeds side by side, the curve over minutes"
+HELP = """How much do seed and minutes matter? Quickstart runs side by side on one page."""
 EXAMPLES = [
     "dabfusion study quickstart quickstart second long --out results/quickstart",
 ]

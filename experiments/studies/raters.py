@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-HELP = "ask people: build an offline page of paired videos, analyse their answers"
+HELP = """What do people see? An offline page of paired videos, and what their answers say."""
 EXAMPLES = [
     "dabfusion study raters build study --method ours=videos/ours --method theirs=videos/theirs",
     "dabfusion study raters analyse study --answers answers --metrics ours=ours.csv",

@@ -156,8 +156,7 @@ def _clips_by_method(methods: Mapping[str, Path], plan: StudyPlan) -> dict[str, 
     for method, folder in methods.items():
         if not folder.is_dir():
             raise SettingsError(f"--method {method}: {folder} is not a folder of videos.")
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-        clips[method] = {path.stem: path for path in files}
+        clips[method] = _clips_in(folder)
     counts = {
         stem: sum(stem in of for of in clips.values()) for of in clips.values() for stem in of
     }
@@ -171,6 +170,21 @@ def _clips_by_method(methods: Mapping[str, Path], plan: StudyPlan) -> dict[str, 
     if plan.clips and plan.clips < len(shared):
         shared = sorted(random.Random(plan.seed).sample(shared, plan.clips))
     return {name: {s: of[s] for s in shared if s in of} for name, of in clips.items()}
+
+
+def _clips_in(folder: Path) -> dict[str, Path]:
+    """The videos of a method by their file's stem, which must tell them apart."""
+    clips: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in clips:
+            raise SettingsError(
+                f'"{clips[path.stem]}" and "{path}" share a name, by which clips are compared; '
+                "give a folder in which each name occurs once."
+            )
+        clips[path.stem] = path
+    return clips
 
 
 def _pairs(clips: Mapping[str, Mapping[str, Path]]) -> list[tuple[str, str, str]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lightning_modules.pipeline import DabFusionPipeline
     from metrics.functional.bootstrap import Interval
 
-HELP = "quality of a trained model's dances against denoising steps, by solver, and guidance"
+HELP = """What do denoising steps, solvers and guidance buy? A trained model's dances by each."""
 EXAMPLES = [
     "dabfusion study sampling quickstart/diffusion preset=quickstart data=quickstart/prepared",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from experiments import cli
 from experiments.arguments import described_modules, find_module
+from experiments.commands.completion import BASH as COMPLETION
 
 HEAVY = ("torch", "lightning", "wandb", "numpy", "omegaconf", "diffusers", "librosa", "matplotlib")
 
@@ -109,6 +111,53 @@ def test_settings_shows_type_default_and_meaning(capsys: pytest.CaptureFixture[s
     text = capsys.readouterr().out
     assert "run.wandb = off    (auto | online | offline | off, default auto)" in text
     assert "Weights & Biases" in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["tr"], ["train"]),
+        (["train", "d"], ["diffusion"]),
+        (["train", "diffusion", "clips.mirror="], ["clips.mirror=true", "clips.mirror=false"]),
+        (["train", "diffusion", "data=pre"], ["data=prepared/"]),
+        (["train", "diffusion", "clips.split_files=my"], ["clips.split_files=my list.txt"]),
+        (["sweep", "beat"], ["beat_ablation"]),
+        (["generate", "s"], []),  # files, which bash completes by itself
+        (["generate", "run", "--see"], ["--seed"]),
+    ],
+)
+def test_bash_completes(typed: list[str], expected: list[str], tmp_path: Path) -> None:
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / "my list.txt").touch()
+    # `compopt` wants a completion that is under way.
+    script = f"""
+        dabfusion() {{ {sys.executable} -m experiments.cli "$@"; }}
+        compopt() {{ :; }}
+        {COMPLETION}
+        COMP_WORDS=(dabfusion "$@") COMP_CWORD=$#
+        _dabfusion
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *typed], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, check=False,
+    )  # fmt: skip
+    assert [line for line in done.stdout.splitlines() if line] == expected, done.stderr
+
+
+@pytest.mark.parametrize("name", [*described_modules("studies", needs_help=True), "raters build"])
+def test_every_study_has_help_and_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["study", *name.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"usage: dabfusion study {name}" in text
+    if " " not in name:
+        assert f"examples:\n  dabfusion study {name} " in text
+
+
+def test_numbers_must_be_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["generate", "run", "person.jpg", "song.mp3", "dance.mp4", "--seconds", "nan"]
+    assert cli.main(words) == 2
+    assert "--seconds is nan, but must be a finite number" in capsys.readouterr().err
 
 
 def test_names_of_two_words_find_their_module() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from experiments import cli
 from experiments.errors import SettingsError
 from experiments.studies import raters
 from experiments.studies.raters_build import Question, StudyPlan, build_study, load_key
@@ -222,3 +223,21 @@ def test_mistakes_are_one_sentence(
     clip_writer(tmp_path / "lonely" / "other.mp4")
     with pytest.raises(SettingsError, match="same file name"):
         build_study(tmp_path / "b", {"ours": methods["ours"], "lonely": tmp_path / "lonely"}, PLAN)
+    for folder in ("x", "y"):
+        clip_writer(tmp_path / "twice" / folder / "gBR_one.mp4")
+    with pytest.raises(SettingsError, match="share a name"):
+        build_study(tmp_path / "b", {"ours": methods["ours"], "twice": tmp_path / "twice"}, PLAN)
+
+
+def test_the_command_builds_a_study(
+    methods: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"--method={name}={folder}" for name, folder in methods.items()]
+    build = ["study", "raters", "build", str(tmp_path / "study"), *given, "--checks", "1"]
+    assert cli.main(build) == 0
+    assert "Hand out" in capsys.readouterr().out
+    assert len(load_key(tmp_path / "study")["trials"]) == len(CLIPS) + 1
+    (tmp_path / "answers").mkdir()
+    answers = ["--answers", str(tmp_path / "answers")]
+    assert cli.main(["study", "raters", "analyse", str(tmp_path / "study"), *answers]) == 2
+    assert "holds no JSON" in capsys.readouterr().err
