@@ -7,6 +7,7 @@ import pytest
 from tiny_runs import TINY
 
 from experiments import cli
+from experiments.report_runs import read_run
 
 
 def test_scores_of_every_set_are_written(data: Path, diffusion: Path, tmp_path: Path) -> None:
@@ -21,6 +22,10 @@ def test_scores_of_every_set_are_written(data: Path, diffusion: Path, tmp_path: 
     assert "_ch01" in names[0]
     assert "_ch02" in names[1]
     assert "_ch02" not in names[0]
+    # The run itself keeps them with their protocol, for `dabfusion compare`.
+    kept = read_run(diffusion, "run").evaluations
+    assert [evaluation.protocol["split"] for evaluation in kept] == ["test", "val"]
+    assert all(len(evaluation.scores["corrected"]) == 3 for evaluation in kept)
 
 
 def test_a_missing_data_folder_is_one_sentence(

@@ -9,11 +9,11 @@ import pytest
 from runs_on_disk import add_evaluation, make_run
 
 from experiments.errors import SettingsError
-from experiments.report_compare import format_number
+from experiments.report_compare import CompareOptions, compare_runs, format_number
 from experiments.report_curves import chart, thin
 from experiments.report_runs import differing_settings, find_runs, read_run, run_names
 from experiments.report_scores import last_values, score_tables, t_interval
-from experiments.report_videos import shown_clips
+from experiments.report_videos import clips_context, shown_clips
 
 
 def test_only_settings_that_differ(tmp_path: Path) -> None:
@@ -31,8 +31,34 @@ def test_runs_are_found_and_named_apart(tmp_path: Path) -> None:
         make_run(tmp_path / name, {})
     paths = find_runs([tmp_path / "x", tmp_path / "y" / "seed0", tmp_path / "x" / "seed0"])
     assert run_names(paths) == ["x/seed0", "seed1", "y/seed0"]
+    again = tmp_path / "x" / ".." / "x" / "seed1"
+    assert find_runs([tmp_path / "x", again]) == find_runs([tmp_path / "x"])
     with pytest.raises(SettingsError, match="holds no run"):
         find_runs([_empty(tmp_path)])
+
+
+def test_a_baseline_that_is_none_of_the_runs_is_refused(tmp_path: Path) -> None:
+    for name in "ab":
+        make_run(tmp_path / name, {})
+    with pytest.raises(SettingsError, match='"c" is none of the runs; they are called a, b'):
+        compare_runs([tmp_path], tmp_path / "page.html", CompareOptions(baseline="c"))
+
+
+def test_linked_videos_have_addresses_whatever_they_are_called(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run #1", {})
+    (run / "samples").mkdir()
+    (run / "samples" / "0000100-100% dance.mp4").touch()
+    record = read_run(run, "run")
+    (clip,) = clips_context(shown_clips([record], 8), ["run"], tmp_path / "page.html", embed=False)
+    assert clip["videos"][0]["source"] == "run%20%231/samples/0000100-100%25%20dance.mp4"
+
+
+def test_scores_of_one_protocol_count_once(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", {})
+    for digest, folder in (("p1", "."), ("p1", "test"), ("p2", "val")):
+        add_evaluation(run, digest, {"corrected": [0.1, 0.2]}, folder=folder)
+    found = [evaluation.protocol_hash for evaluation in read_run(run, "a").evaluations]
+    assert found == ["p1", "p2"]
 
 
 def _empty(folder: Path) -> Path:
