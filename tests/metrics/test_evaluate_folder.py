@@ -159,10 +159,18 @@ def test_the_piece_is_found_anywhere_in_a_name() -> None:
     assert music_of("holiday") is None
 
 
+def test_files_that_share_a_name_are_all_scored(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.mov", "b.v2.mp4", ".hidden.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.mp4").mkdir()
+    assert list(videos_in(tmp_path)) == ["a.mov", "a.mp4", "b.v2"]
+
+
 def test_a_run_is_not_mistaken_for_videos(tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "samples").mkdir(parents=True)
     (run / "config.yaml").touch()
     (run / "samples" / "clip.mp4").touch()
-    with pytest.raises(DataError, match="side by side"):
-        videos_in(run)
+    for folder in (run, tmp_path, run / "samples"):
+        with pytest.raises(DataError, match=r"run is a run, whose .* side by side"):
+            videos_in(folder)
