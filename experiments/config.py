@@ -70,6 +70,12 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed is {self.seed}, but must lie between 0 and 2147483647.")
+        most = self.stage2.scheduler.timesteps
+        if self.sampling.steps > most:
+            raise ValueError(
+                f"sampling.steps is {self.sampling.steps}, but there are only {most} times of "
+                "noise (stage2.scheduler.timesteps)."
+            )
 
 
 @cache

@@ -72,10 +72,7 @@ def write_sheet(dance: Dance, path: Path) -> None:
     Raises:
         SettingsError: a kind of picture that is not known.
     """
-    kind = _FORMATS.get(path.suffix.lower())
-    if kind is None:
-        known = ", ".join(_FORMATS)
-        raise SettingsError(f"{path} cannot be drawn: give a name that ends in {known}.")
+    kind = sheet_format(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     if kind in ("GIF", "WEBP"):
@@ -91,6 +88,19 @@ def write_sheet(dance: Dance, path: Path) -> None:
     else:
         _image(sheet(dance.frames)).save(part, format=kind)
     part.replace(path)
+
+
+def sheet_format(path: Path) -> str:
+    """The kind of picture that a name asks for.
+
+    Raises:
+        SettingsError: one that is not known.
+    """
+    kind = _FORMATS.get(path.suffix.lower())
+    if kind is None:
+        known = ", ".join(_FORMATS)
+        raise SettingsError(f"{path} cannot be drawn: give a name that ends in {known}.")
+    return kind
 
 
 def sheet(frames: Tensor, columns: int = 10) -> Tensor:

@@ -6,6 +6,7 @@ A saved pipeline is a folder in diffusers' layout: `model_index.json`, `autoenco
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.batch import to_unit
-from datamodules.video import write_video
+from datamodules.video import DataError, write_video
 from lightning_modules.checkpoints import load_autoencoder, save_autoencoder
 from lightning_modules.errors import CheckpointError
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
@@ -163,7 +164,8 @@ class DabFusionPipeline(DiffusionPipeline):
             progress: called with (done, total) after each denoising step.
 
         Raises:
-            DataError: the picture or the song cannot be read, or is too short.
+            DataError: the picture or the song cannot be read or is too short, or a number is out of
+                range.
             ValueError: arguments that do not fit.
         """
         request = DanceRequest(
@@ -212,6 +214,14 @@ class DabFusionPipeline(DiffusionPipeline):
         }
         chosen: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
         settings = replace(self.settings, **chosen)
+        known = int(self.scheduler.config["num_train_timesteps"])
+        if not 1 <= settings.steps <= known:
+            raise DataError(
+                f"{settings.steps} denoising steps are asked for, but the model knows {known} "
+                f"times of noise; give 1 to {known} steps."
+            )
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise DataError(f"A dance of {seconds:g} s is asked for; give a length above 0.")
         heard = [self.hear(request, seconds) for request in requests]
         dances: dict[int, Dance] = {}
         for frames in sorted({h.frames for h in heard}):

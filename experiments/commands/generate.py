@@ -111,12 +111,31 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value <= 0:
             raise SettingsError(f"--{name.replace('_', '-')} is {value}, but must be above 0.")
-    if args.start < 0:
-        raise SettingsError(f"--start is {args.start:g}, but cannot be negative.")
+    for name in ("start", "threads"):
+        value = getattr(args, name)
+        if value < 0:
+            raise SettingsError(f"--{name} is {value:g}, but cannot be negative.")
     if args.list is None and args.devices > 1:
         raise SettingsError(f"--devices={args.devices} share a list out, and no --list is given.")
     if args.list is not None and (args.sheet or args.mask):
         raise SettingsError("--sheet and --mask are for one dance; a list has a column mask.")
+    _check_writable(args.files[-1], args.sheet)
+
+
+def _check_writable(out: Path, sheet: Path | None) -> None:
+    """Refuse before a long computation where its result could not be kept."""
+    import os
+
+    from experiments.generation import sheet_format
+
+    if sheet is not None:
+        sheet_format(sheet)
+    for path in (out, *([sheet] if sheet is not None else [])):
+        place = next(folder for folder in path.absolute().parents if folder.exists())
+        if not place.is_dir():
+            raise NotADirectoryError(20, "", str(place))
+        if not os.access(place, os.W_OK):
+            raise PermissionError(13, "", str(place))
 
 
 def _sampling(args: argparse.Namespace) -> dict[str, Any]:

@@ -35,6 +35,13 @@ def test_words_may_name_the_preset_anywhere(tmp_path: Path) -> None:
     assert settings_from_words(["run.samples=0", f"preset={preset}"]).seed == 5
 
 
+def test_the_home_folder_may_be_written_short() -> None:
+    settings = load_settings(None, ["data=~/aist", "clips.split_files=~/splits", "out=a~/b"])
+    assert settings.data == str(Path.home() / "aist")
+    assert settings.clips.split_files == str(Path.home() / "splits")
+    assert settings.out == "a~/b"
+
+
 def test_settings_survive_yaml_unchanged() -> None:
     settings = load_settings(None, ["seed=3", "stage1.train.sizes=[64,128]"])
     assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(settings)))) == settings
@@ -64,6 +71,7 @@ def test_presets_load_and_say_what_they_cost(name: str) -> None:
         ("wandb=off", "the nearest is run.wandb"),
         ("run.wand=off", "the nearest is run.wandb"),
         ("stage1.train.lerning_rate=1", "stage1.train.learning_rate"),
+        ("stage2.train.lerning_rate=1", "or stage2.train.rate"),
         ("stage2.train.step=1", "stage2.train.steps"),
         ("run.wandb=ofline", "the nearest is offline"),
         ("run.accelerator=gpus", "the nearest is gpu"),
@@ -79,6 +87,7 @@ def test_presets_load_and_say_what_they_cost(name: str) -> None:
         ("=3", "no setting"),
         ("seed=-1", "between 0 and"),
         ("run.log_every=0", "at least 1"),
+        ("sampling.steps=2000", "only 1000 times of noise"),
         ("run.explode_factor=0.5", "above 1"),
         ("out=${nothing}", "nothing"),
     ],

@@ -151,6 +151,11 @@ def test_a_list_that_cannot_be_used_is_one_sentence(
         ({"picture": "SONG"}, "not a picture"),
         ({"model": "AUTOENCODER"}, "stage 1"),
         ({"more": ["--steps", "0"]}, "above 0"),
+        ({"more": ["--steps", "2000"]}, "give 1 to 1000 steps"),
+        ({"more": ["--seconds", "nan"]}, "finite number"),
+        ({"more": ["--threads", "-1"]}, "cannot be negative"),
+        ({"more": ["--sheet", "sheet.txt"]}, "ends in .png"),
+        ({"out": "PICTURE/dance.mp4"}, "is a file where a folder was expected"),
         ({"more": ["--start", "1000"]}, "longer song"),
     ],
 )
@@ -161,11 +166,14 @@ def test_a_users_mistake_is_one_sentence(
     given = {"model": diffusion, "picture": picture, "song": song, "out": tmp_path / "a.mp4"}
     more = change.get("more", [])
     given |= {k: names.get(v, tmp_path / v) for k, v in change.items() if k != "more"}
+    if change.get("out") == "PICTURE/dance.mp4":
+        given["out"] = picture / "dance.mp4"
     status = cli.main(["generate", *(str(v) for v in given.values()), *more])
     assert status == 2
     printed = capsys.readouterr().err
     assert expected in printed
     assert "Traceback" not in printed
+    assert not (tmp_path / "a.mp4").exists()
 
 
 def test_clap_without_weights_fails_before_anything_is_loaded(data, autoencoder, capsys) -> None:
