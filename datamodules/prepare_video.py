@@ -84,6 +84,8 @@ def prepare_video(task: VideoTask) -> dict[str, Any]:
         if is_no_space(error):
             raise
         record["reason"] = f"{task.source}: unexpected {type(error).__name__}: {error}"
+        if isinstance(error, OSError | MemoryError):
+            return record  # no fault of the file: without a record, the next run looks again
     content = json.dumps(record, sort_keys=True, indent=1) + "\n"
     write_bytes(record_path(task.out, task.name), content.encode())
     return record

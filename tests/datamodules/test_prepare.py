@@ -111,6 +111,19 @@ def test_what_cannot_be_used_is_quarantined_with_its_reason(tmp_path: Path) -> N
     assert [json.loads(line) for line in listed] == report.quarantined
 
 
+def test_what_the_system_refuses_is_tried_again(tmp_path: Path) -> None:
+    write_dance(tmp_path / "in" / "a.mp4")
+    write_dance(tmp_path / "in" / "b.mp4", shade=90)
+    in_the_way = tmp_path / "out" / "clips" / "b.mp4"
+    prepare(tmp_path / "in", tmp_path / "out", OPTIONS)
+    in_the_way.unlink()
+    in_the_way.mkdir()
+    report = prepare(tmp_path / "in", tmp_path / "out", OPTIONS)
+    assert [entry["name"] for entry in report.quarantined] == ["b"]
+    in_the_way.rmdir()
+    assert prepare(tmp_path / "in", tmp_path / "out", OPTIONS).prepared == 2
+
+
 def test_nothing_usable_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     with pytest.raises(DataError, match="holds no videos"):
