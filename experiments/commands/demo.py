@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
             f"--max-seconds is {args.max_seconds:g} and --max-mb {args.max_mb:g}; give at least 1 "
             "second and more than 0 MB."
         )
+    _check_address(args.host, args.port)
     try:
         from experiments.demo_app import build_app, launch_app
     except ImportError as error:
@@ -65,3 +66,20 @@ def run(args: argparse.Namespace) -> int:
             webbrowser.open(address)
         app.block_thread()
     return 0
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse before the model is loaded where nothing can be served."""
+    import socket
+
+    from experiments.errors import SettingsError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except (OSError, OverflowError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).split(" (")[0]
+        raise SettingsError(
+            f"Nothing can be served at {host}, port {port} ({reason}); give another --port "
+            "(0 takes a free one) or --host."
+        ) from error

@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """One trial, one worker, or several workers and the report."""
+    _check(args)
     if args.trial:
         from experiments.sweep_trial import run_trial
 
@@ -73,6 +74,15 @@ def run(args: argparse.Namespace) -> int:
 
         return run_agents(sweep, words, args.project, args.workers)
     return _run_here(args, sweep, words)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from experiments.errors import SettingsError
+
+    for name, least in (("workers", 1), ("trials", 1), ("clips", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise SettingsError(f"--{name} is {value}, but must be at least {least}.")
 
 
 def _run_here(args: argparse.Namespace, sweep: Sweep, words: list[str]) -> int:

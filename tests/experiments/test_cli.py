@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,24 @@ def test_every_study_has_help_and_examples(name: str, capsys: pytest.CaptureFixt
     assert f"usage: dabfusion study {name}" in text
     if " " not in name:
         assert f"examples:\n  dabfusion study {name} " in text
+
+
+def test_a_demo_without_a_free_port_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for address in (["--port", str(port)], ["--port", "70000"], ["--host", "256.1.1.1"]):
+            assert cli.main(["demo", "model", *address]) == 2
+            assert "Nothing can be served" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--workers=0", "--trials=-1", "--clips=-1"])
+def test_a_sweep_counts_from_one(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sweep"
+    assert cli.main(["sweep", "beat_ablation", option, "--out", str(out)]) == 2
+    assert "must be at least" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_numbers_must_be_finite(capsys: pytest.CaptureFixture[str]) -> None:
