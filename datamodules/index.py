@@ -218,7 +218,8 @@ def read_index(root: Path) -> Index:
             "run dabfusion prepare again."
         )
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        # Not `read_table`: the threads that it starts may abort the process at its exit.
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path) from error
     if not table.schema.equals(SCHEMA):

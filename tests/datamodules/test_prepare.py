@@ -2,6 +2,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,19 @@ OPTIONS = PrepareOptions(DatasetSettings(size=SIZE))
 def rows(out: Path) -> dict[str, dict]:
     index = read_index(out)
     return {name: index.row(number) for number, name in enumerate(index.names)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc lists the threads")
+def test_reading_the_index_starts_no_thread(prepared: Path) -> None:
+    """Threads of Arrow's that still run at exit have aborted a process after its work."""
+    code = (
+        "import os, sys; from pathlib import Path; from datamodules.index import read_index\n"
+        "before = len(os.listdir('/proc/self/task')); read_index(Path(sys.argv[1]))\n"
+        "print(len(os.listdir('/proc/self/task')) - before)"
+    )
+    words = [sys.executable, "-c", code, str(prepared)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
 
 
 def test_the_index_says_what_the_videos_are(prepared: Path, dances: Path) -> None:
