@@ -41,8 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
+    from experiments.errors import SettingsError
     from experiments.report_compare import CompareOptions, compare_runs
 
+    if args.clips < 0 or args.embed_mb < 0:
+        raise SettingsError(
+            f"--clips is {args.clips} and --embed-mb {args.embed_mb:g}, but neither can be below 0."
+        )
     options = CompareOptions(
         title=args.title, baseline=args.baseline, embed_mb=args.embed_mb, clips=args.clips
     )

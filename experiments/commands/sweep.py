@@ -131,9 +131,13 @@ def _spawn(args: argparse.Namespace, out: Path) -> int:
 def _end_on_sigterm() -> None:
     """Let SIGTERM unwind the stack, so that the trial that is running is ended, too."""
     import signal
-    import sys
 
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    from experiments.errors import Interrupted
+
+    def stop(*_: object) -> None:
+        raise Interrupted("Stopped; the same command goes on with this sweep.")
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def _say(store: SweepStore, finished: Finished) -> None:

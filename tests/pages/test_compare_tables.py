@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from runs_on_disk import add_evaluation, make_run
 
+from experiments import cli
 from experiments.errors import SettingsError
 from experiments.report_compare import CompareOptions, compare_runs, format_number
 from experiments.report_curves import chart, thin
@@ -42,6 +43,7 @@ def test_a_baseline_that_is_none_of_the_runs_is_refused(tmp_path: Path) -> None:
         make_run(tmp_path / name, {})
     with pytest.raises(SettingsError, match='"c" is none of the runs; they are called a, b'):
         compare_runs([tmp_path], tmp_path / "page.html", CompareOptions(baseline="c"))
+    assert cli.main(["compare", str(tmp_path), "--clips", "-1"]) == 2
 
 
 def test_linked_videos_have_addresses_whatever_they_are_called(tmp_path: Path) -> None:
