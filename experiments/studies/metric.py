@@ -37,9 +37,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the study and write its report."""
     from experiments.errors import SettingsError
     from experiments.results import write_text
+    from experiments.studies.metric_conclusions import conclude
     from experiments.studies.metric_departures import measure_departures
     from experiments.studies.metric_plots import draw_power, draw_sweeps
-    from experiments.studies.metric_report import conclude, write_report
+    from experiments.studies.metric_report import write_report
     from experiments.studies.metric_sweeps import Sweeps, clips_needed
     from metrics import VERSION
 

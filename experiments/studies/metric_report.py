@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.studies.metric_conclusions import capital
 from experiments.studies.metric_departures import Departures, departures_text
 from experiments.studies.metric_members import MEMBERS
 from experiments.studies.metric_sweeps import Sweep
@@ -55,7 +56,7 @@ def write_report(
         "## Everything that was turned",
         "![scores against what is turned](sweeps.png)",
     ]
-    parts += [f"### {_capital(sweep.title)}\n\n{sweep_table(sweep)}" for sweep in sweeps]
+    parts += [f"### {capital(sweep.title)}\n\n{sweep_table(sweep)}" for sweep in sweeps]
     parts += [
         "## How many clips does it take?",
         "Clips needed to tell a dancer who hits a share of the music beats, the rest falling "
@@ -124,102 +125,3 @@ def folder_table(folders: Mapping[str, Mapping[str, Interval]]) -> str:
         if all(key in means for means in folders.values()):
             lines.append(f"| {title} | " + " | ".join(str(m[key]) for m in folders.values()) + " |")
     return "\n".join(lines)
-
-
-def conclude(
-    sweeps: Sequence[Sweep],
-    needed: Mapping[str, Mapping[str, float]],
-    folders: Mapping[str, Mapping[str, Interval]],
-) -> list[str]:
-    """Sentences filled from the numbers, and nothing that was not measured."""
-    by_key = {sweep.key: sweep for sweep in sweeps}
-
-    def at(key: str, place: str, member: str = "corrected") -> float:
-        sweep = by_key[key]
-        return sweep.means(member)[sweep.places.index(place)]
-
-    def span(key: str, member: str = "corrected") -> str:
-        means = by_key[key].means(member)
-        return f"{min(means):.3f} to {max(means):.3f}"
-
-    other = "other clip's music"
-    found = [
-        f"**On and off the beat.** The corrected score is {at('wrong', 'on the beat'):.3f} on the "
-        f"beat, {at('wrong', 'half a beat off'):.3f} half a beat off, "
-        f"{at('wrong', other):.3f} with another clip's music and "
-        f"{at('wrong', 'still'):.3f} for still videos ({at('wrong', 'still, with noise'):.3f} with "
-        "noise). The raw BAS with another clip's music is "
-        f"{at('wrong', other, 'raw'):.3f}: that is what nothing looks like."
-    ]
-    found += [
-        "**Frame rate.** "
-        + ", ".join(
-            f"{by_key['fps'].interval('corrected', rate)} at {rate}"
-            for rate in ("10", "20", "30", "60")
-        )
-        + f" frames a second; half a beat off {span('fps_off')}. Published variants over all "
-        "rates: "
-        f"mint at {span('fps', 'mint')}, Bailando's at {span('fps', 'bailando')}, MACE-Dance's at "
-        f"{span('fps', 'mace')}, AV-Align at {span('fps', 'av_align')}.",
-        f"**Camera.** With 1 px of shake it is {at('shake', '1'):.3f} against "
-        f"{at('shake', '0'):.3f} without; from key points, which know of no camera, "
-        f"{at('shake', '1', 'corrected_keypoints'):.3f}. A pan and zoom of a tenth of the width "
-        f"leaves {at('pan', '0.1'):.3f}.",
-        f"**Jitter.** A dancer half a beat off who shakes by 1 px rises from "
-        f"{at('jitter_off', '0'):.3f} to {at('jitter_off', '1'):.3f} in the corrected score; from "
-        f"{at('jitter_off', '0', 'bailando'):.3f} to {at('jitter_off', '1', 'bailando'):.3f} in "
-        f"Bailando's, from {at('jitter_off', '0', 'mint'):.3f} to "
-        f"{at('jitter_off', '1', 'mint'):.3f} in mint.",
-        "**AV-Align looks at peaks of motion, not at rests.** A dancer on the beat gets "
-        f"{at('wrong', 'on the beat', 'av_align'):.3f}, one half a beat off "
-        f"{at('wrong', 'half a beat off', 'av_align'):.3f}: it does not measure this.",
-        f"**Resolution, noise, compression.** 32 to 256 pixels: {span('size')}. Noise up to 16 of "
-        f"255: {span('noise')}. H.264 at rate factor 44: {at('compression', '44'):.3f}.",
-        f"**Wrong tempo.** At 2% off it is {at('tempo', '+2'):.3f}, at 5% {at('tempo', '+5'):.3f}, "
-        f"at 10% {at('tempo', '+10'):.3f}. Beats at half time give {at('metre', 'half'):.3f}, at "
-        f"double time {at('metre', 'double'):.3f}: give the tracker the tempo where it is known.",
-        f"**Few limbs on the beat.** With half of the limbs on the beat and half off it is "
-        f"{at('limbs', '0.5'):.3f}: the score sees the whole figure's speed, not single limbs.",
-        "**Rhythms.** With true beats: "
-        + ", ".join(
-            f"{place} {at('rhythms', place):.3f} (tracked {at('rhythms', f'{place}, tracked'):.3f})"
-            for place in by_key["rhythms"].places
-            if not place.endswith("tracked")
-        )
-        + ".",
-        "**Power.** To find a dancer who hits 20% of the beats takes "
-        + ", ".join(f"{counts['0.2']:.0f} clips by {MEMBERS[m][0]}" for m, counts in needed.items())
-        + ".",
-    ]
-    found += [_folder_sentence(title, means) for title, means in folders.items()]
-    return [*found, _advice()]
-
-
-def _folder_sentence(title: str, means: Mapping[str, Interval]) -> str:
-    corrected, other = means["corrected"], means["other_difference"]
-    beats = corrected.low > 0
-    verdict = (
-        "above chance"
-        if beats
-        else "below chance"
-        if corrected.high < 0
-        else "not told from chance"
-    )
-    return (
-        f"**{_capital(title)}.** {corrected.clips} clips: corrected {corrected}, minus other music "
-        f"{other}, raw {means['raw']} at a chance level of {means['chance']}: {verdict}."
-    )
-
-
-def _advice() -> str:
-    return (
-        "**Which to use.** Between methods: the corrected score with its two control differences, "
-        "from frames. In validation during training: the same from latent flow. Beside it the "
-        "phase cosine, which has no tolerance to choose and tells off-beat from random. Published "
-        "variants only to read the literature, at their native frame rate, and never without the "
-        "same score for other music."
-    )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.studies.metric_conclusions import conclude
 from experiments.studies.metric_departures import Departures, departures_text
 from experiments.studies.metric_members import (
     MEMBERS,
@@ -18,7 +19,7 @@ from experiments.studies.metric_members import (
     with_random_beats,
 )
 from experiments.studies.metric_plots import draw_power, draw_sweeps
-from experiments.studies.metric_report import conclude, write_report
+from experiments.studies.metric_report import write_report
 from experiments.studies.metric_sweeps import Sweep, clips_needed, shifted, simulate
 from metrics import functional as F
 from metrics.functional.bootstrap import Interval
