@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -172,31 +173,50 @@ def sample_latent_flow(
     noisy = _noise(generators, (n, 3, h, w)).to(device, dtype) * scheduler.init_noise_sigma
     heard = _embed_windows(conditioner, beat_features, music, starts, length)
     weights = windows.weights(length).to(device, dtype)[:, None, None, None]
+
+    def predict(model_input: Tensor, timestep: Tensor, part: list[tuple[int, int]]) -> Tensor:
+        return guided_prediction(
+            denoiser,
+            torch.stack([model_input[i, s : s + length] for i, s in part]),
+            timestep.expand(len(part)),
+            torch.stack([image_features[i] for i, _ in part]),
+            _gather(heard, part),
+            conditioner.null(len(part), length),
+            guidance,
+            torch.tensor([s for _, s in part], device=device),
+        )
+
     for done, timestep in enumerate(scheduler.timesteps):
-        model_input = scheduler.scale_model_input(noisy, timestep)
-        prediction = torch.zeros_like(noisy)
-        total = noisy.new_zeros(n, 1, 1, 1)
-        jobs = [(i, s) for s in starts for i in range(b)]
-        for chunk in range(0, len(jobs), windows.batch):
-            part = jobs[chunk : chunk + windows.batch]
-            out = guided_prediction(
-                denoiser,
-                torch.stack([model_input[i, s : s + length] for i, s in part]),
-                timestep.expand(len(part)),
-                torch.stack([image_features[i] for i, _ in part]),
-                _gather(heard, part),
-                conditioner.null(len(part), length),
-                guidance,
-                torch.tensor([s for _, s in part], device=device),
-            )
-            for (i, s), window in zip(part, out, strict=True):
-                prediction[i, s : s + length] += weights * window
-        for s in starts:
-            total[s : s + length] += weights
-        noisy = scheduler.step(prediction / total, timestep, noisy).prev_sample
+        seen = partial(predict, scheduler.scale_model_input(noisy, timestep), timestep)
+        prediction = _join_windows(seen, noisy, starts, weights, windows.batch)
+        noisy = scheduler.step(prediction, timestep, noisy).prev_sample
         if progress is not None:
             progress(done + 1, len(scheduler.timesteps))
     return denoiser.normalizer.restore(noisy)
+
+
+def _join_windows(
+    predict: Callable[[list[tuple[int, int]]], Tensor],
+    noisy: Tensor,
+    starts: list[int],
+    weights: Tensor,
+    at_once: int,
+) -> Tensor:
+    """What is predicted of all windows of `noisy` (B, N, 3, h, w), averaged where they overlap.
+
+    `predict` takes (dance, first frame) of at most `at_once` windows; `weights` (L, 1, 1, 1).
+    """
+    length = len(weights)
+    prediction = torch.zeros_like(noisy)
+    total = noisy.new_zeros(noisy.shape[1], 1, 1, 1)
+    jobs = [(i, s) for s in starts for i in range(len(noisy))]
+    for chunk in range(0, len(jobs), at_once):
+        part = jobs[chunk : chunk + at_once]
+        for (i, s), window in zip(part, predict(part), strict=True):
+            prediction[i, s : s + length] += weights * window
+    for s in starts:
+        total[s : s + length] += weights
+    return prediction / total
 
 
 def _noise(generators: list[torch.Generator], shape: tuple[int, ...]) -> Tensor:
