@@ -77,6 +77,7 @@ def prepare(
             or no video was usable.
         OSError: no space or no permission. What is done is kept.
     """
+    _check_folders(options)
     found, clashes = find_tasks(videos, out, options)
     _open(out, options.settings)
     records = [_finished(task) for task in found]
@@ -179,6 +180,18 @@ def _annotation(name: str, folder: Path | None) -> tuple[Path | None, int]:
     return (path, aist_names.CAMERAS.index(parsed.camera)) if path.is_file() else (None, 0)
 
 
+def _check_folders(options: PrepareOptions) -> None:
+    """Refuse before hours of preparation what would be refused, or missing, after them."""
+    given = {
+        "beat files": options.beats.beat_files,
+        "music": options.beats.music,
+        "AIST++'s keypoints2d": options.keypoints,
+    }
+    for what, folder in given.items():
+        if folder is not None and not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; give the folder of {what}.")
+
+
 def _open(out: Path, settings: DatasetSettings) -> None:
     """Make the folder or check that it is the same preparation; clean up after a kill."""
     if out.exists() and not out.is_dir():
@@ -255,8 +268,6 @@ def _files_of(beats: BeatOptions) -> list[list[Any]]:
     for folder in (beats.beat_files, beats.music):
         if folder is None:
             continue
-        if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder of beat files or music.")
         for path in sorted(folder.iterdir()):
             stat = path.stat()
             listed.append([path.name, stat.st_size, stat.st_mtime_ns])

@@ -111,6 +111,22 @@ def test_leakage_through_lists_forbids_training(prepared: Path, tmp_path: Path) 
     assert ("error", "train/test share music mPO1") in found(diagnosis, "leakage")
 
 
+def test_validation_by_music_may_share_choreographies(ill: Callable[..., Path]) -> None:
+    def danced_to_another_piece(rows: list[Row]) -> None:
+        row = row_of(rows, "gBR_sBM_c02_d04_mBR1_ch03")
+        row |= {"name": "gBR_sBM_c02_d04_mBR2_ch03", "music": "mBR2"}
+
+    root = ill(danced_to_another_piece)  # as AIST does: one choreography, several pieces
+    levels = [
+        level
+        for seed in range(8)
+        for level, text in found(diagnose(root, SplitRule(val_by_music=True, seed=seed)), "leakage")
+        if "train/val share choreographies" in text
+    ]
+    assert levels
+    assert set(levels) == {"note"}
+
+
 def test_missing_files_and_quarantined_videos_are_told(prepared: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(prepared, out)

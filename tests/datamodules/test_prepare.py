@@ -126,6 +126,22 @@ def test_what_cannot_be_used_is_quarantined_with_its_reason(tmp_path: Path) -> N
     assert [json.loads(line) for line in listed] == report.quarantined
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        replace(OPTIONS, beats=BeatOptions(beat_files=Path("absent"))),
+        replace(OPTIONS, beats=BeatOptions(music=Path("absent"))),
+        replace(OPTIONS, keypoints=Path("absent")),
+    ],
+)
+def test_an_absent_folder_is_refused_before_any_work(
+    options: PrepareOptions, dances: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="absent is not a folder"):
+        prepare(dances, tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_the_system_refuses_is_tried_again(tmp_path: Path) -> None:
     write_dance(tmp_path / "in" / "a.mp4")
     write_dance(tmp_path / "in" / "b.mp4", shade=90)
