@@ -77,7 +77,12 @@ class RunCheckpoints(Callback):
     ) -> None:
         """Write what is due, unless a validation comes first."""
         fetcher = trainer.fit_loop._data_fetcher
-        if fetcher is None or not trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher):
+        validates = (
+            fetcher is not None
+            and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+            and sum(trainer.num_val_batches) > 0  # else Lightning passes the validation over
+        )
+        if not validates:
             self._write_due(trainer, trainer.global_step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import TINY, command, differences, environment, forked_cli, metrics, weights
+from tiny_runs import NAMES, TINY, command, differences, environment, forked_cli, metrics, weights
 
 from experiments import cli
 from experiments.results import RunFolder
@@ -48,6 +48,20 @@ def test_a_validation_logs_the_score_with_its_control_and_its_counts(diffusion: 
     wanted = ("raw", "chance", "control_difference", "motion_beats", "music_beats", "clips")
     assert all(f"val/align_{name}" in last for name in ("corrected", *wanted))
     assert last["val/align_clips"] == 2  # stage2.train.validation_clips
+
+
+def test_a_run_without_validation_clips_keeps_checkpoints(data: Path, tmp_path: Path) -> None:
+    for split, names in (("train", NAMES[:4]), ("val", ["gBR_sBM_cAll_d99_mBR0_ch01"])):
+        (tmp_path / f"crossmodal_{split}.txt").write_text("\n".join(names), encoding="utf-8")
+    (tmp_path / "crossmodal_test.txt").write_text(NAMES[6], encoding="utf-8")
+    out = tmp_path / "run"
+    words = [*TINY, f"data={data}", f"out={out}", f"clips.split_files={tmp_path}"]
+    for steps in (3, 5):
+        more = [f"stage1.train.steps={steps}", "resume=auto", "run.samples=2"]
+        assert cli.main(["train", "autoencoder", *words, *more]) == 0
+        assert read_header(out / "checkpoints" / "last.ckpt", "autoencoder")["step"] == steps
+    assert [resumed["step"] for resumed in RunFolder(out).read_manifest()["resumed"]] == [3]
+    assert [line["step"] for line in metrics(out)] == list(range(5))
 
 
 def test_no_path_in_a_run_folder_is_absolute_but_those_given(autoencoder: Path, data: Path) -> None:
