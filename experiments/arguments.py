@@ -17,13 +17,20 @@ class UsageError(ValueError):
 class Parser(argparse.ArgumentParser):
     """argparse, but what is wrong is raised as one sentence instead of printed with the usage."""
 
-    def __init__(self, prog: str, description: str = "", epilog: str | None = None) -> None:
+    def __init__(
+        self,
+        prog: str,
+        description: str = "",
+        epilog: str | None = None,
+        add_help: bool = True,
+    ) -> None:
         super().__init__(
             prog=prog,
             description=description,
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
+            add_help=add_help,
         )
 
     def error(self, message: str) -> NoReturn:

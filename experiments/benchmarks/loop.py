@@ -23,6 +23,7 @@ from datamodules.index import DatasetSettings
 from datamodules.prepare import PrepareOptions, prepare
 from datamodules.synthetic import DanceSpec, render_clip
 from datamodules.video import write_video
+from experiments.arguments import Parser
 from experiments.build.stage1 import build_autoencoder
 from experiments.config import Settings, load_settings
 from experiments.logging_file import log_to
@@ -55,8 +56,11 @@ def run(options: list[str]) -> dict[str, Any]:
         For each stage, milliseconds a step of both loops and the overhead in percent; on the CPU
         in processor time, so run it with run.threads=1.
     """
-    presets = [word.partition("=")[2] for word in options if word.startswith("preset=")]
-    words = [word for word in options if not word.startswith("preset=")]
+    parser = Parser("dabfusion benchmark loop", __doc__ or "")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="on top of quickstart's")
+    given = parser.parse(options).settings
+    presets = [word.partition("=")[2] for word in given if word.startswith("preset=")]
+    words = [word for word in given if not word.startswith("preset=")]
     settings = load_settings(presets[-1] if presets else "quickstart", words)
     numbers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one benchmark, or list them."""
-    keep = Parser("dabfusion benchmark", HELP)
+    keep = Parser("dabfusion benchmark", add_help=False)  # --help is the benchmark's own
     keep.add_argument("--json", type=Path, metavar="FILE")
     kept, words = keep.parse_known_args(args.words)
     if not words:
@@ -42,7 +42,10 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name:20}{summary}")
         return 0
     name, options = find_module("benchmarks", words)
-    numbers = importlib.import_module(f"experiments.benchmarks.{name}").run(options)
+    try:
+        numbers = importlib.import_module(f"experiments.benchmarks.{name}").run(options)
+    except SystemExit as stop:  # --help has printed and wants to leave
+        return int(stop.code or 0)
     if kept.json is not None:
         from experiments.manifest import machine
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             f"{len(report.quarantined)} videos were left out; {args.out}/quarantine.jsonl says "
             f"why. The first: {report.quarantined[0]['reason']}"
         )
-    print(f"Next: dabfusion doctor {args.out}")
+    print(f"Next: dabfusion doctor {shlex.quote(str(args.out))}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{len(names)} videos are in {args.out}/videos, what is true of them in {args.out}/truth."
     )
-    print(f"Next: dabfusion prepare {args.out} {args.out}-prepared")
+    # The preset of small networks is for pictures of this size.
+    preset = ["preset=quickstart"] if settings.synthetic.size == 64 else []
+    print("Next:", shlex.join(["dabfusion", "prepare", args.out, f"{args.out}-prepared", *preset]))
     return 0
 
 

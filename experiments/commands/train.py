@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 
 HELP = """Train a stage: the latent-flow auto-encoder, then the diffusion over its flow.
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _next(stage: str, folder: str, data: str) -> str:
+    folder, data = shlex.quote(folder), shlex.quote(data)
     if stage == "autoencoder":
         return f"Next: dabfusion train diffusion data={data} autoencoder={folder} preset=..."
     if stage == "music-adapter":

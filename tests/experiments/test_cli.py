@@ -155,6 +155,12 @@ def test_every_study_has_help_and_examples(name: str, capsys: pytest.CaptureFixt
         assert f"examples:\n  dabfusion study {name} " in text
 
 
+@pytest.mark.parametrize("name", ["startup", "ranks", "metrics"])
+def test_a_benchmark_has_help_of_its_own(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["benchmark", name, "--help"]) == 0
+    assert f"usage: dabfusion benchmark {name}" in capsys.readouterr().out
+
+
 def test_a_demo_without_a_free_port_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
