@@ -98,3 +98,7 @@ class ClipMean(Metric):
             return torch.full_like(mean, torch.nan).float()
         variance = (self.squares[place] - clips * mean.square()).clamp(min=0) / (clips - 1)
         return (variance / clips).sqrt().float()
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Plot one result of `compute()` or a list of them; returns figure and axes."""
+        return self._plot(val, ax)

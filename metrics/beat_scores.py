@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -141,10 +140,6 @@ class BeatAlignmentScore(ClipMean):
         """Mean over all clips so far."""
         return self.means()["bas"]
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot one result of `compute()` or a list of them; returns figure and axes."""
-        return self._plot(val, ax)
-
 
 class AVAlign(ClipMean):
     """AV-Align (TempoTokens, Yariv et al. 2024): peaks of flow against onsets of sound.
@@ -195,7 +190,3 @@ class AVAlign(ClipMean):
     def compute(self) -> dict[str, Tensor]:
         """Means over all clips so far."""
         return self.means()
-
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot one result of `compute()` or a list of them; returns figure and axes."""
-        return self._plot(val, ax)

@@ -140,10 +140,6 @@ class MotionMusicMetric(ClipMean):
     def score(self, signal: MotionSignal, fps: float, music: Tensor) -> dict[str, Tensor]:
         """The values of each clip: a tensor (B,) for every name."""
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot one result of `compute()` or a list of them; returns figure and axes."""
-        return self._plot(val, ax)
-
 
 def beats_of(signal: MotionSignal, fps: float) -> tuple[Tensor, Tensor]:
     """Motion beats (B, M) inside the observable window, and the window (B, 2), both in seconds."""

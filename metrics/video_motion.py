@@ -59,10 +59,6 @@ class WarpError(ClipMean):
         """Mean over all clips so far."""
         return self.means()["warp_error"]
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot one result of `compute()` or a list of them; returns figure and axes."""
-        return self._plot(val, ax)
-
 
 class MotionJerk(ClipMean):
     """Shakiness: mean absolute second derivative of the motion signal, pixels a second cubed.
@@ -107,10 +103,6 @@ class MotionJerk(ClipMean):
     def compute(self) -> Tensor:
         """Mean over all clips so far."""
         return self.means()["jerk"]
-
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot one result of `compute()` or a list of them; returns figure and axes."""
-        return self._plot(val, ax)
 
 
 class MotionDiversity(Metric):
