@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import tiny_autoencoder
 from tiny_runs import TINY, make_data, metrics, run_cli, weights
 
 from experiments.build.compiled import compile_network
@@ -14,11 +15,7 @@ from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 
 def tiny() -> LatentFlowAutoencoder:
     torch.manual_seed(0)
-    return LatentFlowAutoencoder(
-        regions=2, region_width=4, region_blocks=1, flow_width=4, flow_blocks=1, generator_width=4,
-        residual_blocks=1, region_padding=3, background="affine", background_width=4,
-        background_blocks=1,
-    )  # fmt: skip
+    return tiny_autoencoder(region_padding=3)
 
 
 def test_stage_1_is_one_graph_forward_and_backward() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import tiny_autoencoder
 
 from datamodules.synthetic import DanceSpec, render_clip
 from datamodules.video import write_video
@@ -29,10 +30,9 @@ from lightning_modules.networks.warp import coordinate_grid
 
 def tiny(align_corners: bool) -> LatentFlowAutoencoder:
     torch.manual_seed(0)
-    return LatentFlowAutoencoder(
-        regions=3, region_width=4, region_blocks=2, flow_width=4, flow_blocks=2,
-        generator_width=4, residual_blocks=1, background="zero", align_corners=align_corners,
-    ).eval()  # fmt: skip
+    return tiny_autoencoder(
+        regions=3, region_blocks=2, flow_blocks=2, background="zero", align_corners=align_corners
+    ).eval()
 
 
 def test_flow_errors_by_hand() -> None:

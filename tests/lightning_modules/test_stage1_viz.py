@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from tiny_models import tiny_autoencoder
 
-from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.regions import Regions
 from lightning_modules.networks.warp import coordinate_grid
 from lightning_modules.viz import (
@@ -58,10 +58,7 @@ def test_regions_are_drawn_where_they_are(bad: bool) -> None:
 
 def test_panel_has_a_row_a_frame_and_keeps_the_mode() -> None:
     torch.manual_seed(0)
-    network = LatentFlowAutoencoder(
-        regions=3, region_width=4, region_blocks=2, flow_width=4, flow_blocks=2,
-        generator_width=4, residual_blocks=1, background="zero",
-    ).train()  # fmt: skip
+    network = tiny_autoencoder(regions=3, region_blocks=2, flow_blocks=2, background="zero").train()
     frames = torch.rand(2, 3, 3, 32, 32)
     sheet = autoencoder_panel(network, frames, side=32)
     assert network.training

@@ -9,70 +9,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_models import tiny_pipeline
 
-from lightning_modules.diffusion_loss import cosine_scheduler
 from lightning_modules.errors import CheckpointError
-from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
-from lightning_modules.networks.denoiser import FlowUNet3D
-from lightning_modules.networks.music import MusicConditioner
 from lightning_modules.pipeline import DabFusionPipeline, DanceRequest
-from lightning_modules.pipeline_files import PipelineSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = 22050
 
 
-def tiny_pipeline() -> DabFusionPipeline:
-    torch.manual_seed(0)
-    autoencoder = LatentFlowAutoencoder(
-        regions=3,
-        region_width=4,
-        region_blocks=2,
-        region_cap=16,
-        background_width=4,
-        background_blocks=2,
-        background_cap=16,
-        flow_width=4,
-        flow_blocks=2,
-        flow_cap=16,
-        generator_width=4,
-        generator_cap=16,
-        residual_blocks=1,
-    )
-    denoiser = FlowUNet3D(
-        image_channels=autoencoder.channels_latent,
-        music_dim=16,
-        width=8,
-        multipliers=(1, 2),
-        blocks=1,
-        stem_kernel=3,
-        temporal_conv=(True, False),
-        temporal_attention=(False, True),
-        spatial_attention=("none", "none"),
-        middle_attention=False,
-        heads=2,
-        head_dim=8,
-        groups=4,
-        prediction="sample",
-    )
-    for parameter in denoiser.parameters():  # residual branches start at zero: wake them up
-        torch.nn.init.normal_(parameter, std=0.05)
-    conditioner = MusicConditioner(
-        dim=16, beats="frame", spectral=True, clap=False, wav2clip=False, frames=8
-    )
-    return DabFusionPipeline(
-        autoencoder,
-        denoiser,
-        conditioner,
-        cosine_scheduler(1000, "sample"),
-        PipelineSettings(fps=10.0, frames=8, size=32, steps=3, overlap=4),
-        {"data": "rendered", "scores": {"align_corrected": 0.5}},
-    )
-
-
 @pytest.fixture(scope="module")
 def pipe() -> DabFusionPipeline:
-    return tiny_pipeline()
+    return tiny_pipeline({"data": "rendered", "scores": {"align_corrected": 0.5}})
 
 
 @pytest.fixture(scope="module")

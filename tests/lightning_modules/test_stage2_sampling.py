@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from tiny_models import tiny_conditioner, tiny_denoiser
 
 from lightning_modules.diffusion_loss import (
     cosine_scheduler,
@@ -30,26 +31,7 @@ CPU = torch.device("cpu")
 
 def networks(prediction: str = "sample") -> tuple[FlowUNet3D, MusicConditioner, DDPMScheduler]:
     torch.manual_seed(0)
-    denoiser = FlowUNet3D(
-        image_channels=4,
-        music_dim=8,
-        width=8,
-        multipliers=(1, 2),
-        embedding=32,
-        blocks=1,
-        stem_kernel=3,
-        temporal_conv=(True, False),
-        temporal_attention=(False, True),
-        spatial_attention=("none", "none"),
-        middle_attention=False,
-        heads=2,
-        head_dim=4,
-        groups=4,
-        prediction=prediction,
-    )
-    conditioner = MusicConditioner(
-        dim=8, beats="frame", spectral=True, clap=False, wav2clip=False, frames=8
-    )
+    denoiser, conditioner = tiny_denoiser(prediction=prediction), tiny_conditioner()
     for parameter in [*denoiser.parameters(), *conditioner.parameters()]:
         torch.nn.init.normal_(parameter, std=0.2)
     return denoiser.eval(), conditioner.eval(), cosine_scheduler(1000, prediction)

@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from tiny_models import tiny_conditioner, tiny_denoiser
 from torch import Tensor
 
 from lightning_modules.diffusion_loss import cosine_scheduler
@@ -46,25 +47,8 @@ def dance(beat_s: Tensor, frames: int, start_s: Tensor, side: Tensor) -> Tensor:
 def trained(steps: int) -> Networks:
     """A small denoiser taught windows of such dances, the reference near or long past."""
     torch.manual_seed(0)
-    denoiser = FlowUNet3D(
-        image_channels=4,
-        music_dim=32,
-        width=32,
-        multipliers=(1, 2),
-        embedding=64,
-        blocks=1,
-        patch=2,
-        stem_kernel=3,
-        temporal_conv=(True, False),
-        temporal_attention=(False, True),
-        spatial_attention=("none", "none"),
-        middle_attention=False,
-        heads=2,
-        head_dim=16,
-        flow="residual",
-        prediction="sample",
-    )
-    conditioner = MusicConditioner(dim=32, beats="frame", clap=False, wav2clip=False, frames=LENGTH)
+    denoiser = tiny_denoiser(music_dim=32, width=32, embedding=64, patch=2, head_dim=16, groups=8)
+    conditioner = tiny_conditioner(dim=32, spectral=False, frames=LENGTH)
     generator = torch.Generator().manual_seed(0)
     scheduler = cosine_scheduler(1000, "sample")
     parameters = [*denoiser.parameters(), *conditioner.parameters()]

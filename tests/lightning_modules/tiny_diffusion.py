@@ -1,6 +1,7 @@
 """A stage 2 of a few cells, and eight dances that sway: for tests that train or sample."""
 
 import torch
+from tiny_models import tiny_autoencoder, tiny_conditioner, tiny_denoiser
 
 from datamodules.batch import ClipBatch
 from lightning_modules.diffusion import (
@@ -11,9 +12,6 @@ from lightning_modules.diffusion import (
     ValidationSampling,
 )
 from lightning_modules.diffusion_loss import cosine_scheduler
-from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
-from lightning_modules.networks.denoiser import FlowUNet3D
-from lightning_modules.networks.music import MusicConditioner
 from lightning_modules.normalization import identity_grid
 
 FRAMES = 12
@@ -62,31 +60,14 @@ def module(
     prediction: str = "sample", dropout: ConditionDropout | None = None, steps: int = 1000
 ) -> FlowDiffusionModule:
     torch.manual_seed(0)
-    autoencoder = LatentFlowAutoencoder(
-        regions=2,
-        region_width=4,
-        region_blocks=1,
-        background_width=4,
-        background_blocks=1,
-        flow_width=4,
-        flow_blocks=1,
-        generator_width=4,
-        residual_blocks=1,
-    )
-    denoiser = FlowUNet3D(
+    autoencoder = tiny_autoencoder()
+    denoiser = tiny_denoiser(
         image_channels=autoencoder.channels_latent,
         music_dim=32,
         width=32,
-        multipliers=(1, 2),
         embedding=64,
-        blocks=1,
-        stem_kernel=3,
-        temporal_conv=(True, False),
-        temporal_attention=(False, True),
-        spatial_attention=("none", "none"),
-        middle_attention=False,
-        heads=2,
         head_dim=8,
+        groups=8,
         prediction=prediction,
     )
     flow = clips().latent_flow
@@ -94,7 +75,7 @@ def module(
     denoiser.normalizer.fit([flow])
     return FlowDiffusionModule(
         denoiser,
-        MusicConditioner(dim=32, beats="frame", clap=False, wav2clip=False, frames=FRAMES),
+        tiny_conditioner(dim=32, spectral=False, frames=FRAMES),
         autoencoder,
         cosine_scheduler(1000, prediction),
         frame_size=32,
