@@ -138,7 +138,12 @@ def read_evaluation(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         scores = json.loads((folder / "scores.json").read_text("utf-8"))
         stated, found = protocol["hash"], scores["protocol_hash"]
         version = protocol["format"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f'"{folder}" holds no evaluation ({Path(error.filename).name} is missing); make one '
+            "with `dabfusion evaluate`."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(
             f'"{folder}" holds no evaluation ({error}); make one with `dabfusion evaluate`.'
         ) from error

@@ -99,7 +99,7 @@ def _check(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     from experiments.errors import SettingsError
     from experiments.evaluation import clip_rows, summarise
-    from experiments.evaluation_folder import FolderOptions, score_folder
+    from experiments.evaluation_folder import FolderOptions, score_folder, videos_in
     from experiments.evaluation_protocol import build_protocol, interval_text, write_evaluation
     from experiments.progress import shown_progress
     from experiments.training_ranks import is_main_rank
@@ -109,6 +109,9 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     options = FolderOptions(args.size, args.fps, args.seconds, flow, args.beats)
     folder = args.folder[0]
     out = args.out or folder / "evaluation"
+    for place in [] if args.reference is None else [folder, args.reference]:
+        if len(videos_in(place)) < 2:  # said before the scoring, not after it
+            raise SettingsError(f'"{place}" holds one video; a distance needs at least two.')
     with shown_progress("Scoring") as progress:
         scores = score_folder(folder, options, progress, ranks)
     if not is_main_rank():

@@ -159,6 +159,16 @@ def test_the_piece_is_found_anywhere_in_a_name() -> None:
     assert music_of("holiday") is None
 
 
+def test_a_distance_needs_two_videos(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "dance.mp4").touch()
+    assert evaluate(folder, tmp_path / "out", "--reference", str(tmp_path / "one")) == 2
+    assert "at least two" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_files_that_share_a_name_are_all_scored(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.mov", "b.v2.mp4", ".hidden.mp4"):
         (tmp_path / name).write_bytes(b"")
