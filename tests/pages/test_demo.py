@@ -12,43 +12,15 @@ import pytest
 import torch
 from PIL import Image
 from scipy.io import wavfile
+from tiny_models import tiny_pipeline
 
 pytest.importorskip("gradio", reason="the demo's extra is not installed")
 
 from experiments.demo_app import build_app, launch_app
 from experiments.demo_dance import Limits
 from experiments.demo_examples import write_examples
-from lightning_modules.diffusion_loss import cosine_scheduler
-from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
-from lightning_modules.networks.denoiser import FlowUNet3D
-from lightning_modules.networks.music import MusicConditioner
-from lightning_modules.pipeline import DabFusionPipeline
-from lightning_modules.pipeline_files import PipelineSettings
 
 LIMITS = Limits(file_mb=1.0, song_s=5.0, dance_s=3.0, pixels=1_000_000)
-
-
-def tiny_pipeline() -> DabFusionPipeline:
-    torch.manual_seed(0)
-    autoencoder = LatentFlowAutoencoder(
-        regions=3, region_width=4, region_blocks=2, region_cap=16,
-        background_width=4, background_blocks=2, background_cap=16,
-        flow_width=4, flow_blocks=2, flow_cap=16,
-        generator_width=4, generator_cap=16, residual_blocks=1,
-    )  # fmt: skip
-    denoiser = FlowUNet3D(
-        image_channels=autoencoder.channels_latent, music_dim=16, width=8, multipliers=(1, 2),
-        blocks=1, stem_kernel=3, temporal_conv=(True, False), temporal_attention=(False, True),
-        spatial_attention=("none", "none"), middle_attention=False, heads=2, head_dim=8,
-        groups=4, prediction="sample",
-    )  # fmt: skip
-    music = MusicConditioner(
-        dim=16, beats="frame", spectral=True, clap=False, wav2clip=False, frames=8
-    )
-    settings = PipelineSettings(fps=10.0, frames=8, size=32, steps=3, overlap=4)
-    return DabFusionPipeline(
-        autoencoder, denoiser, music, cosine_scheduler(1000, "sample"), settings, {}
-    )
 
 
 @pytest.fixture(scope="module")
