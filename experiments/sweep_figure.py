@@ -1,6 +1,7 @@
 """The figure of a sweep: conditions with their controls above, paired differences below."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ CONTROL_MARKS = {
 OWN_PLACE, SEED_PLACE = 0.1, 0.3
 #: Rows that a figure can show; the tables hold all.
 MOST_ROWS = 40
+#: Letters of a line beside a row, and inches that a line needs.
+LABEL_WIDTH, LINE_INCHES = 44, 0.17
 
 
 def draw_sweep(
@@ -39,16 +42,18 @@ def draw_sweep(
     conditions, contrasts = conditions[:MOST_ROWS], contrasts[:MOST_ROWS]
     # With controls around 0 both panels share their zero; a loss of 3 and its changes do not.
     controlled = any(condition.controls for condition in conditions)
-    heights = [0.5 * len(conditions) + 0.9]
+    names = [_wrapped(condition.label) for condition in conditions]
+    changes = [_change(contrast) for contrast in contrasts]
+    heights = [_row_inches(names, 0.5) * len(names) + 0.9]
     if contrasts:
-        heights.append(0.34 * len(contrasts) + 0.9)
+        heights.append(_row_inches(changes, 0.34) * len(changes) + 0.9)
     figure = Figure(figsize=(8.5, sum(heights) + 0.3), layout="constrained")
     panels = figure.subplots(
         len(heights), 1, squeeze=False, sharex=controlled, height_ratios=heights
     )
-    _draw_conditions(panels[0, 0], conditions, metric)
+    _draw_conditions(panels[0, 0], conditions, names, metric)
     if contrasts:
-        _draw_contrasts(panels[1, 0], contrasts, metric)
+        _draw_contrasts(panels[1, 0], contrasts, changes, metric)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     figure.legend(
@@ -59,7 +64,29 @@ def draw_sweep(
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
 
 
-def _draw_conditions(axes: "Axes", conditions: Sequence[Condition], metric: str) -> None:
+def _wrapped(label: str) -> str:
+    """A long list of settings on several lines."""
+    return textwrap.fill(label, LABEL_WIDTH, break_on_hyphens=False) if label else label
+
+
+def _change(contrast: Contrast) -> str:
+    name = contrast.parameter.rsplit(".", 1)[-1]
+    whole = f"{name}: {contrast.first} − {contrast.second} ({contrast.where})"
+    if len(whole) <= LABEL_WIDTH:
+        return whole
+    first, second = f"{name}: {contrast.first}", f"− {contrast.second} ({contrast.where})"
+    return f"{_wrapped(first)}\n{_wrapped(second)}"
+
+
+def _row_inches(labels: Sequence[str], least: float) -> float:
+    """The height of a row that holds the longest label."""
+    lines = max((label.count("\n") + 1 for label in labels), default=1)
+    return max(least, LINE_INCHES * lines)
+
+
+def _draw_conditions(
+    axes: "Axes", conditions: Sequence[Condition], labels: Sequence[str], metric: str
+) -> None:
     shown = [name for name in CONTROLS if any(name in c.controls for c in conditions)]
     for row, condition in enumerate(conditions):
         over = condition.over_clips if condition.over_clips.clips else condition.over_seeds
@@ -71,17 +98,16 @@ def _draw_conditions(axes: "Axes", conditions: Sequence[Condition], metric: str)
                 marker, colour, place = CONTROL_MARKS[name]
                 over = condition.controls[name]
                 _mark(axes, row + place, over.mean, over, (marker, colour), CONTROLS[name])
-    _finish(axes, [c.label for c in conditions], f"{metric}, 95% intervals", bool(shown))
+    _finish(axes, labels, f"{metric}, 95% intervals", bool(shown))
 
 
-def _draw_contrasts(axes: "Axes", contrasts: Sequence[Contrast], metric: str) -> None:
+def _draw_contrasts(
+    axes: "Axes", contrasts: Sequence[Contrast], labels: Sequence[str], metric: str
+) -> None:
     for row, contrast in enumerate(contrasts):
         style = ("o", CHANGE)
         _mark(axes, row, contrast.difference.mean, contrast.difference, style, "difference")
         _seeds(axes, row + 0.27, list(contrast.per_seed.values()))
-    labels = [
-        f"{c.parameter.rsplit('.', 1)[-1]}: {c.first} − {c.second} ({c.where})" for c in contrasts
-    ]
     _finish(axes, labels, f"paired differences of {metric}, 95% intervals", True)
 
 
@@ -101,7 +127,7 @@ def _seeds(axes: "Axes", row: float, values: Sequence[float]) -> None:
 
 
 def _finish(axes: "Axes", labels: Sequence[str], title: str, zero: bool) -> None:
-    axes.set_yticks(range(len(labels)), labels=list(labels))
+    axes.set_yticks(range(len(labels)), labels=list(labels), fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelbottom=True)
     axes.set_ylim(len(labels) - 0.45, -0.6)

@@ -16,11 +16,14 @@ import yaml
 from runs_on_disk import add_evaluation, make_run
 from scipy import stats
 
+from datamodules.video import read_image
 from experiments.report_tables import Table
-from experiments.sweep_analysis import conditions, contrasts, read_trials
+from experiments.sweep_analysis import Condition, Contrast, conditions, contrasts, read_trials
+from experiments.sweep_figure import draw_sweep
 from experiments.sweep_grammar import load_sweep
 from experiments.sweep_report import write_sweep_report
 from experiments.sweep_store import SweepStore
+from metrics.functional.bootstrap import Interval
 
 BEATS, STYLES, SEEDS, CLIPS = ("none", "global", "frame"), (False, True), (0, 1, 2), 24
 GAIN = {"none": 0.0, "global": 0.1, "frame": 0.4}
@@ -198,3 +201,13 @@ def test_cells_are_escaped() -> None:
     assert r"a\_b" in table.latex()
     assert r"x\|y" in table.markdown()
     assert "lr" in table.latex()
+
+
+def test_long_names_stay_inside_the_figure(tmp_path: Path) -> None:
+    words = " ".join(f"stage2.network.setting{number}=value" for number in range(6))
+    over = Interval(0.1, 0.0, 0.2, 40, 10)
+    found = [Condition(f"change={words}", (words,), (0.1,), over, over, {}) for _ in range(2)]
+    pair = Contrast("change", words, words, "all", over, {0: 0.1}, 0.5)
+    draw_sweep(found, [pair], "heldout/corrected", tmp_path / "figure.png")
+    picture = read_image(tmp_path / "figure.png")
+    assert picture[:, :, 0].min() == 255  # what is cut off ends at the edge
