@@ -81,7 +81,7 @@ def load_segmenter(folder: str | Path) -> PersonSegmenter:
     if importlib.util.find_spec("transformers") is None:
         raise CheckpointError(
             "Finding the person needs the package transformers, which is not installed: "
-            "pip install 'dabfusion-lightning[people]', or give a mask of your own."
+            'pip install "transformers>=4.50", or give a mask of your own.'
         )
     if not (folder / "config.json").is_file():
         raise CheckpointError(

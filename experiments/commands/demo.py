@@ -8,7 +8,7 @@ from pathlib import Path
 HELP = """Open a page on this computer: drop a picture and a song, get the dance.
 
 Shows progress, the dance with its beats, and its score. Reachable from this computer alone, unless
---host says otherwise. Needs the extra `demo` (pip install dabfusion-lightning[demo])."""
+--host says otherwise. Needs Gradio (`pip install "gradio>=5"`), which `make` installs."""
 
 EXAMPLES = [
     "dabfusion demo runs/diffusion-aist128",
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         if error.name != "gradio":
             raise
         raise SettingsError(
-            "The demo needs Gradio, which is not installed: pip install dabfusion-lightning[demo]."
+            'The demo needs Gradio, which is not installed: pip install "gradio>=5".'
         ) from error
     from experiments.demo_dance import Limits
     from experiments.demo_examples import write_examples
