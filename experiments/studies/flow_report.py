@@ -175,6 +175,7 @@ def _groups(groups: Mapping[str, Sequence[Row]]) -> str:
         cells = [f"{found['speed'].mean:.2f}"]
         for name in names:
             of = found[name]
-            cells.append(f"{of.mean:.2f} [{of.low:.2f}, {of.high:.2f}]")
+            ends = f" [{of.low:.2f}, {of.high:.2f}]" if np.isfinite(of.low) else ""
+            cells.append(f"{of.mean:.2f}{ends}")
         lines.append(f"| {group} | {len(rows)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
