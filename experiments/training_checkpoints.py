@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from experiments.errors import SettingsError
 from experiments.logging_jsonl import JsonlLogger
 from experiments.results import FORMAT, RunFolder, replacing
+from experiments.training_signals import validation_follows
 
 #: Key under which a checkpoint says what run it belongs to.
 KEY = "dabfusion"
@@ -76,13 +77,7 @@ class RunCheckpoints(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write what is due, unless a validation comes first."""
-        fetcher = trainer.fit_loop._data_fetcher
-        validates = (
-            fetcher is not None
-            and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
-            and sum(trainer.num_val_batches) > 0  # else Lightning passes the validation over
-        )
-        if not validates:
+        if not validation_follows(trainer):
             self._write_due(trainer, trainer.global_step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

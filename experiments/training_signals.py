@@ -61,10 +61,7 @@ class StopSignals(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop, unless a validation comes first."""
-        fetcher = trainer.fit_loop._data_fetcher
-        if self._agreed and not (
-            fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
-        ):
+        if self._agreed and not validation_follows(trainer):
             _stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,6 +74,16 @@ class StopSignals(Callback):
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+def validation_follows(trainer: Trainer) -> bool:
+    """Whether a validation is run after the step that has just ended."""
+    fetcher = trainer.fit_loop._data_fetcher
+    return (
+        fetcher is not None
+        and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
+        and sum(trainer.num_val_batches) > 0  # without clips, Lightning passes it over
+    )
 
 
 def requeue_job() -> None:

@@ -186,7 +186,7 @@ def kill_after_lines(words: list[str], out: Path, lines: int, number: signal.Sig
     process = subprocess.Popen(
         command("train", stage, *words), stderr=subprocess.PIPE, env=environment(), text=True
     )
-    until = time.monotonic() + 90
+    until = time.monotonic() + 300
     while time.monotonic() < until and process.poll() is None:
         if count_lines(out) >= lines:
             break
