@@ -52,7 +52,9 @@ def test_an_offline_run_stores_everything_under_one_id(
         assert len(found["data"]) == 2
         if stage == "diffusion":
             seen = [line[found["columns"].index("generated_corrected")] for line in found["data"]]
-            assert stored(part, "val/align_pixels_corrected") == pytest.approx(sum(seen) / 2)
+            assert stored(part, "val/align_pixels_corrected") == pytest.approx(
+                sum(seen) / 2, abs=1e-6
+            )
     with (out / "samples" / "0000008-clips.csv").open(encoding="utf-8") as kept:
         assert [row["clip"] for row in csv.DictReader(kept)] == [line[0] for line in found["data"]]
 
