@@ -1,4 +1,5 @@
-"""Is this data fit to train on? Every check reads the index alone, so it takes seconds.
+"""Is this data fit to train on? The checks read the index and the small files beside it, and no
+video, so they take seconds.
 
 A finding is an `error` (training on it would be wrong: leakage, no training split, beats that are
 missing), a `warning` (a person should look), or a `note`. Only errors forbid training.
@@ -19,10 +20,12 @@ from datamodules.aist_names import missing_cameras, try_parse
 from datamodules.errors import DataError
 from datamodules.index import Index, read_index
 from datamodules.prepare_beats import MATCH
+from datamodules.prepare_video import claimed_fps
 from datamodules.splits import SPLITS, Split, SplitRule, assign, leaks
 
 Level = Literal["error", "warning", "note"]
 _RATES = (10.0, 12.0, 15.0, 23.976, 24.0, 25.0, 29.97, 30.0, 48.0, 50.0, 59.94, 60.0, 120.0)
+_RATE_TOLERANCE = 0.002
 _TEMPO_TOLERANCE = 0.04
 _BEAT_TOLERANCE_S = 0.07  # mir_eval's
 _OCTAVES = {1 / 3: "a third", 1 / 2: "half", 2 / 3: "two thirds", 3 / 2: "three halves",
@@ -97,6 +100,7 @@ def diagnose(root: Path, rule: SplitRule | None = None) -> Diagnosis:
         *_names(videos),
         *_durations(videos),
         *_rates(videos),
+        *_claimed_rates(index.root, videos),
         *_beats(videos),
         *_matches(videos),
         *_duplicates(videos, splits),
@@ -208,7 +212,7 @@ def _rates(videos: list[_Video]) -> Iterator[Finding]:
     odd = [
         f"{video.name}: {video.row['source_fps']:.3f}"
         for video in videos
-        if min(abs(video.row["source_fps"] / rate - 1.0) for rate in _RATES) > 0.002
+        if min(abs(video.row["source_fps"] / rate - 1.0) for rate in _RATES) > _RATE_TOLERANCE
     ]
     if odd:
         yield Finding(
@@ -217,6 +221,27 @@ def _rates(videos: list[_Video]) -> Iterator[Finding]:
             "the rate by time stamps is none that cameras have (frames missing, or variable); "
             "clips are cut by time stamp all the same",
             odd,
+        )
+
+
+def _claimed_rates(root: Path, videos: list[_Video]) -> Iterator[Finding]:
+    differing = []
+    for video in videos:
+        measured, claimed = video.row["source_fps"], claimed_fps(root, video.name)
+        if claimed is None or abs(claimed / measured - 1.0) <= _RATE_TOLERANCE:
+            continue
+        # A container that states its length counts the last frame as long as it likes, and a lost
+        # frame is a gap, not a rate: the length by both rates must differ by more than that.
+        apart_s = abs(1.0 / claimed - 1.0 / measured) * video.row["source_frames"]
+        if apart_s > 2.0 / min(claimed, measured):
+            differing.append(f"{video.name}: {claimed:.3f} claimed, {measured:.3f} measured")
+    if differing:
+        yield Finding(
+            "warning",
+            "claimed_rates",
+            "the file claims another frame rate than its time stamps have; clips are cut by time "
+            "stamp, so play one: if sound and picture drift apart, write it anew at the true rate",
+            differing,
         )
 
 

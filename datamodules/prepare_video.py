@@ -53,6 +53,16 @@ def record_path(out: Path, name: str) -> Path:
     return out / "records" / f"{name}.json"
 
 
+def claimed_fps(out: Path, name: str) -> float | None:
+    """The rate that a video's container states, Hz; None where its record does not tell (it was
+    written by an earlier version, or is gone)."""
+    try:
+        claimed = json.loads(record_path(out, name).read_bytes())["claimed_fps"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(claimed) if isinstance(claimed, int | float) and claimed > 0 else None
+
+
 def fingerprint(task: VideoTask) -> dict[str, Any]:
     """What a record must match to be taken over by a resumed preparation."""
     stats = [path.stat() for path in (task.path, task.truth, task.keypoints) if path is not None]
@@ -68,8 +78,8 @@ def prepare_video(task: VideoTask) -> dict[str, Any]:
     """Prepare one video and write its record, last.
 
     Returns:
-        The record: `name`, `fingerprint`, and `row` (index columns known without the beats) or
-        `reason` (why the video is quarantined).
+        The record: `name`, `fingerprint`, and `row` (index columns known without the beats) with
+        `claimed_fps` (see `video.VideoInfo`), or `reason` (why the video is quarantined).
 
     Raises:
         OSError: the disk is full.
@@ -77,7 +87,10 @@ def prepare_video(task: VideoTask) -> dict[str, Any]:
     torch.set_num_threads(1)  # one process a core; more threads would only contend
     record: dict[str, Any] = {"name": task.name, "fingerprint": fingerprint(task)}
     try:
-        record["row"] = _row(task)
+        info = video.probe(task.path)
+        record["row"] = _row(task, info)
+        # Beside the row: the index, whose digest names the data, is the same without it.
+        record["claimed_fps"] = info.claimed_fps
     except DataError as error:
         record["reason"] = str(error).replace(str(task.path), task.source)
     except Exception as error:  # a decoder's surprise must not end the other videos
@@ -91,9 +104,8 @@ def prepare_video(task: VideoTask) -> dict[str, Any]:
     return record
 
 
-def _row(task: VideoTask) -> dict[str, Any]:
+def _row(task: VideoTask, info: video.VideoInfo) -> dict[str, Any]:
     settings = task.settings
-    info = video.probe(task.path)
     # Rounded time stamps may cost a part of the last frame; it is shown all the same.
     frames = int(info.duration_s * settings.fps + 0.25)
     if info.frames < 2 or frames < 2:

@@ -26,6 +26,9 @@ class VideoInfo:
     frames: int
     fps: float
     """Mean rate: frames - 1 over the time from the first frame to the last."""
+    claimed_fps: float | None
+    """The rate that the container states, or FFmpeg's estimate from the first packets where it
+    states none; None where there is neither. Nothing is timed by it where time stamps exist."""
     width: int
     """Pixels as shown, after rotation."""
     height: int
@@ -60,7 +63,8 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         if audio is not None and audio.duration is not None:
             audio_s = float(audio.duration * audio.time_base)
         audio_rate = int(audio.codec_context.sample_rate) if audio is not None else 0
-        nominal = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
+        claimed = float(stream.average_rate or 0) or None
+        nominal = claimed or float(stream.guessed_rate or 0) or 25.0
     pts, time_base = packet_times(path)
     times = (pts - pts[0]).astype(np.float64) * time_base
     span = float(times[-1])
@@ -70,6 +74,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     return VideoInfo(
         frames=len(times),
         fps=fps,
+        claimed_fps=claimed,
         width=width,
         height=height,
         duration_s=len(times) / fps,

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dance_folder import TEST, TRAIN, VAL
+from dance_folder import SIZE, TEST, TRAIN, VAL, beats_of, clicks
+from made_videos import clock_frame, encode
 
 from datamodules.doctor import Diagnosis, diagnose
 from datamodules.errors import DataError
-from datamodules.index import read_dataset, read_index, write_index
+from datamodules.index import DatasetSettings, read_dataset, read_index, write_index
+from datamodules.prepare import PrepareOptions, prepare
+from datamodules.prepare_video import record_path
 from datamodules.splits import SplitRule
+from datamodules.video import probe
 
 Row = dict[str, Any]
+STEADY = [k / 20 for k in range(40)]
 
 
 @pytest.fixture
@@ -49,6 +54,7 @@ def test_healthy_data_may_be_trained_on(prepared: Path) -> None:
     assert diagnosis.summary["splits"] == {"train": 5, "val": 2, "test": 2}
     assert diagnosis.summary["videos"] == 9
     assert found(diagnosis, "cameras")
+    assert not found(diagnosis, "claimed_rates")
     assert found(diagnosis, "leakage") == [
         ("warning", found(diagnosis, "leakage")[0][1])
     ]  # val and test share their music, as AIST++ has it
@@ -82,6 +88,49 @@ def test_each_disease_is_named(
     assert TRAIN[0] in text
     assert said in text
     assert diagnosis.healthy == (level != "error")
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> Path:
+    """A folder of dances whose containers state a rate; only one of them states a false one."""
+    (folder := tmp_path / "claims").mkdir()
+    shown = {
+        "honest.mkv": (20, STEADY),
+        "false.mkv": (25, STEADY),
+        "frame-lost.mkv": (20, [second for second in STEADY if second != 1.0]),
+        "last-frame-long.mp4": (10, STEADY),  # mp4 states a length, not a rate
+    }
+    for name, (claimed, times_s) in shown.items():
+        sound = clicks(beats_of("mBR4", 2.0), 2.0)
+        encode(folder / name, [clock_frame(t) for t in times_s], times_s, claimed, sound=sound)
+    return folder
+
+
+def test_a_rate_that_is_not_what_the_file_claims_is_told(claims: Path, tmp_path: Path) -> None:
+    told = {path.stem: probe(path).claimed_fps for path in claims.iterdir()}
+    long = told.pop("last-frame-long")
+    assert told == {"honest": 20.0, "false": 25.0, "frame-lost": 20.0}
+    assert long is not None
+    assert 19.0 < long < 19.9
+    assert probe(claims / "false.mkv").fps == pytest.approx(20.0)
+    out, options = tmp_path / "out", PrepareOptions(DatasetSettings(size=SIZE))
+    prepare(claims, out, options)
+    diagnosis = diagnose(out)
+    ((level, text),) = found(diagnosis, "claimed_rates")
+    assert level == "warning"
+    assert text.endswith("at the true rate false: 25.000 claimed, 20.000 measured")
+
+    # A folder that was prepared before claims were kept is read, and taken over as it is.
+    path, index = record_path(out, "false"), (out / "index.parquet").read_bytes()
+    record = json.loads(path.read_bytes())
+    del record["claimed_fps"]
+    for content in ('{"claimed_fps": "fast"}', "[]", "{", json.dumps(record)):
+        path.write_text(content)
+        assert not found(diagnose(out), "claimed_rates")
+    assert prepare(claims, out, options).taken_over == 4
+    assert (out / "index.parquet").read_bytes() == index
+    path.unlink()
+    assert not found(diagnose(out), "claimed_rates")
 
 
 @pytest.mark.parametrize(
