@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         "rendered": {k: vars(v) for k, v in summaries(rendered).items()},
         "beside": {run.title: {k: vars(v) for k, v in of.items()} for run, of in compared.measured},
         "curves": {run.title: run.curve for run in compared.curves},
-        "losses": [{"settings": run.settings, "val": run.final} for run in compared.losses],
+        "losses": [{"settings": _placeless(run), "val": run.final} for run in compared.losses],
         "real": {k: vars(v) for k, v in summaries(real).items()},
         "clips": rendered + real,
     }
@@ -81,6 +81,11 @@ def run(args: argparse.Namespace) -> int:
     print(text.split("\n## ")[1])
     print(f"Written to {args.out}: report.md, its pictures, results.json")
     return 0
+
+
+def _placeless(run: TrainedRun) -> dict[str, Any]:
+    """A run's settings without the folders, which say nothing elsewhere."""
+    return {k: v for k, v in run.settings.items() if k not in ("data", "autoencoder", "out")}
 
 
 def _rendered(
