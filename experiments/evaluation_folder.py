@@ -115,6 +115,8 @@ def music_of(name: str) -> str | None:
     return next((music for music in found if music), None)
 
 
+#: Scores by name of a video's name and its frames (T, 3, H, W), uint8.
+MoreScores = Callable[[str, Tensor], dict[str, float]]
 #: A scored clip, its frame rate, size and length as text, and where its beats come from.
 _Scored = tuple[ScoredClip, Mapping[str, str], str]
 
@@ -124,6 +126,7 @@ def score_folder(
     options: FolderOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
     ranks: Ranks = ALONE,
+    more: MoreScores | None = None,
 ) -> FolderScores:
     """Score every video of a folder; what cannot be scored is listed and never stops it.
 
@@ -132,13 +135,14 @@ def score_folder(
         options: how to read and score.
         progress: called with the number done and the number of all.
         ranks: processes that share the videos out; each of them gets all scores.
+        more: further scores of a video.
     """
     scoring = options or FolderOptions()
 
     def work(video: tuple[str, Path]) -> _Scored | Failure:
         name, path = video
         try:
-            return _score_video(name, path, scoring)
+            return _score_video(name, path, scoring, more)
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
             # Decoders fail in many ways on damaged files; one file must not cost the others.
             return Failure(name, " ".join(str(error).split()) or type(error).__name__)
@@ -158,7 +162,7 @@ def score_folder(
     return FolderScores([clip for clip, _, _ in scored], failures, ordered, sources)
 
 
-def _score_video(name: str, path: Path, options: FolderOptions) -> _Scored:
+def _score_video(name: str, path: Path, options: FolderOptions, more: MoreScores | None) -> _Scored:
     music = music_of(name)
     beats_s, onsets_s, source = _listen(name, path, music, options)
     frames, fps = read_scaled(path, options)
@@ -168,7 +172,8 @@ def _score_video(name: str, path: Path, options: FolderOptions) -> _Scored:
     # Without sound nothing is known of onsets, which is not the same as hearing none.
     known = {} if onsets_s is not None else {"av_align": float("nan")}
     warped = float(warp_errors_of_video(frames[None], options.flow))
-    clip = replace(clip, scores={**clip.scores, **known, "warp_error": warped})
+    added = {} if more is None else more(name, frames)
+    clip = replace(clip, scores={**clip.scores, **known, "warp_error": warped, **added})
     kind = {
         "fps": f"{fps:.3f}".rstrip("0").rstrip("."),
         "size": f"{frames.shape[-1]}x{frames.shape[-2]}",
@@ -207,16 +212,39 @@ def read_scaled(path: Path, options: FolderOptions) -> tuple[Tensor, float]:
     Raises:
         DataError: the file is no video, or is damaged.
     """
-    from datamodules.video import probe, stream_frames
+    from datamodules.video import stream_frames
+
+    reading = plan_reading(path, options)
+    times = np.arange(reading.frames) / reading.fps
+    size = (reading.height, reading.width)
+    frames: Iterator[Tensor] = stream_frames(path, times_s=times, size=size)
+    return torch.stack(list(frames)), reading.fps
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How many frames of a video are read, at which rate and size in pixels."""
+
+    frames: int
+    fps: float
+    height: int
+    width: int
+
+
+def plan_reading(path: Path, options: FolderOptions) -> Reading:
+    """What `read_scaled` gives of a video, without decoding it.
+
+    Raises:
+        DataError: the file is no video.
+    """
+    from datamodules.video import probe
 
     info = probe(path)
     fps = options.fps or info.fps
     seconds = min(info.duration_s, options.seconds or info.duration_s)
-    times = np.arange(max(1, round(seconds * fps))) / fps
     shrink = min(1.0, options.size / max(info.height, info.width))
-    size = (max(1, round(info.height * shrink)), max(1, round(info.width * shrink)))
-    frames: Iterator[Tensor] = stream_frames(path, times_s=times, size=size)
-    return torch.stack(list(frames)), fps
+    height, width = (max(1, round(side * shrink)) for side in (info.height, info.width))
+    return Reading(max(1, round(seconds * fps)), fps, height, width)
 
 
 def _beat_file(folder: Path | None, name: str) -> Path | None:

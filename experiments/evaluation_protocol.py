@@ -36,13 +36,18 @@ HEADLINES = (
     "phase_cosine",
     "av_align",
     "warp_error",
+    "psnr",
+    "ssim",
     "frechet",
     "kernel",
 )
 
 
 def build_protocol(
-    scores: FolderScores, options: FolderOptions, reference: Mapping[str, Any] | None = None
+    scores: FolderScores,
+    options: FolderOptions,
+    reference: Mapping[str, Any] | None = None,
+    paired: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that two tables must share to be put side by side, and its hash.
 
@@ -53,6 +58,8 @@ def build_protocol(
         scores: a folder's scores.
         options: how it was scored.
         reference: protocol of the comparison with a reference folder, if there was one.
+        paired: how videos were compared with their true ones; None leaves no trace, so that
+            evaluations without such scores keep their hash.
     """
     clips = sorted(clip.name for clip in scores.clips)
     protocol: dict[str, Any] = {
@@ -75,6 +82,8 @@ def build_protocol(
         "bootstrap_seed": 0,
         "reference": None if reference is None else dict(reference),
     }
+    if paired is not None:
+        protocol["paired"] = dict(paired)
     return {**protocol, "hash": digest_of(protocol)}
 
 

@@ -2,6 +2,16 @@
 
 `metrics.functional` holds the formulas, tensors in and tensors out; the classes here only
 accumulate. Names are loaded on first use, so `import metrics` costs next to nothing.
+
+Four classes are torchmetrics' own, unchanged. PSNR and SSIM need nothing more. FID and LPIPS fetch
+weights by themselves when they are made, so nothing here makes one; make yours with
+
+    FrechetInceptionDistance(network)              # any nn.Module; nothing is downloaded
+    FrechetInceptionDistance(feature_extractor_weights_path="inception.pth")  # torch-fidelity
+    LearnedPerceptualImagePatchSimilarity("alex")  # torchvision; downloads AlexNet unless
+                                                   # $TORCH_HOME/hub/checkpoints holds it
+
+and without the package that a line names, it says which one to install.
 """
 
 from __future__ import annotations
@@ -10,6 +20,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torchmetrics.image.fid import FrechetInceptionDistance as FrechetInceptionDistance
+    from torchmetrics.image.lpip import (
+        LearnedPerceptualImagePatchSimilarity as LearnedPerceptualImagePatchSimilarity,
+    )
+    from torchmetrics.image.psnr import PeakSignalNoiseRatio as PeakSignalNoiseRatio
+    from torchmetrics.image.ssim import (
+        StructuralSimilarityIndexMeasure as StructuralSimilarityIndexMeasure,
+    )
+
     from metrics.beat_scores import AVAlign as AVAlign
     from metrics.beat_scores import BeatAlignmentScore as BeatAlignmentScore
     from metrics.beat_scores import BeatF1 as BeatF1
@@ -26,17 +45,21 @@ if TYPE_CHECKING:
 VERSION = 2
 
 _HOMES = {
-    "AVAlign": "beat_scores",
-    "BeatAlignmentScore": "beat_scores",
-    "BeatF1": "beat_scores",
-    "PhaseCosine": "beat_scores",
-    "MotionMusicAlignment2D": "motion_music_alignment",
-    "FrechetVideoDistance": "video_distance",
-    "KernelVideoDistance": "video_distance",
-    "MotionDiversity": "video_motion",
-    "MotionJerk": "video_motion",
-    "NearestTrainingClip": "video_motion",
-    "WarpError": "video_motion",
+    "AVAlign": "metrics.beat_scores",
+    "BeatAlignmentScore": "metrics.beat_scores",
+    "BeatF1": "metrics.beat_scores",
+    "PhaseCosine": "metrics.beat_scores",
+    "MotionMusicAlignment2D": "metrics.motion_music_alignment",
+    "FrechetVideoDistance": "metrics.video_distance",
+    "KernelVideoDistance": "metrics.video_distance",
+    "MotionDiversity": "metrics.video_motion",
+    "MotionJerk": "metrics.video_motion",
+    "NearestTrainingClip": "metrics.video_motion",
+    "WarpError": "metrics.video_motion",
+    "FrechetInceptionDistance": "torchmetrics.image.fid",
+    "LearnedPerceptualImagePatchSimilarity": "torchmetrics.image.lpip",
+    "PeakSignalNoiseRatio": "torchmetrics.image.psnr",
+    "StructuralSimilarityIndexMeasure": "torchmetrics.image.ssim",
 }
 
 __all__ = ["VERSION", *_HOMES]
@@ -44,7 +67,7 @@ __all__ = ["VERSION", *_HOMES]
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"metrics.{_HOMES[name]}"), name)
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'metrics' has no attribute {name!r}")
 
 

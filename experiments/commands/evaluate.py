@@ -20,6 +20,7 @@ EXAMPLES = [
     "dabfusion evaluate videos                          # writes videos/evaluation",
     "dabfusion evaluate videos --processes 8            # eight at a time",
     "dabfusion evaluate generated --reference true --out scores/mine",
+    "dabfusion evaluate generated --reference true --paired   # also PSNR and SSIM, by name",
     "dabfusion evaluate --table scores/mine scores/theirs   # side by side, if measured alike",
 ]
 
@@ -29,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="*", type=Path, help="a folder of videos")
     parser.add_argument(
         "--reference", type=Path, metavar="FOLDER", help="true videos to measure the distance to"
+    )
+    parser.add_argument(
+        "--paired",
+        action="store_true",
+        help="with --reference: PSNR and SSIM of each video against the true one of its name",
     )
     parser.add_argument("--out", type=Path, help="where to write (default: FOLDER/evaluation)")
     parser.add_argument("--size", type=int, default=128, help="longer side scored, pixels (128)")
@@ -90,6 +96,8 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and not value >= least:
             raise SettingsError(f"--{name} is {value}; expected at least {least}.")
+    if args.paired and args.reference is None:
+        raise SettingsError("--paired was given alone; give the true videos with --reference.")
     for name in ("beats", "extractor", "reference"):
         path = getattr(args, name)
         if path is not None and not path.exists():
@@ -100,6 +108,7 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     from experiments.errors import SettingsError
     from experiments.evaluation import clip_rows, summarise
     from experiments.evaluation_folder import FolderOptions, score_folder, videos_in
+    from experiments.evaluation_paired import PROTOCOL, find_partners
     from experiments.evaluation_protocol import build_protocol, interval_text, write_evaluation
     from experiments.progress import shown_progress
     from experiments.training_ranks import is_main_rank
@@ -112,8 +121,10 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     for place in [] if args.reference is None else [folder, args.reference]:
         if len(videos_in(place)) < 2:  # said before the scoring, not after it
             raise SettingsError(f'"{place}" holds one video; a distance needs at least two.')
+    partners = find_partners(folder, args.reference, options) if args.paired else None
+    more = None if partners is None else partners.scores
     with shown_progress("Scoring") as progress:
-        scores = score_folder(folder, options, progress, ranks)
+        scores = score_folder(folder, options, progress, ranks, more)
     if not is_main_rank():
         return 0
     for failure in scores.failures:
@@ -132,7 +143,7 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
         )
     rows = clip_rows(scores.clips)
     means = summarise(rows)
-    protocol = build_protocol(scores, options, described)
+    protocol = build_protocol(scores, options, described, PROTOCOL if args.paired else None)
     failures = [vars(failure) for failure in scores.failures]
     write_evaluation(out, protocol, rows, means, failures, distances)
     print(f"{len(rows)} videos, {len(failures)} left out, protocol {protocol['hash']}")

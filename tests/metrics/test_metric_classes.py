@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 import matplotlib as mpl
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 import metrics
@@ -28,6 +33,7 @@ from metrics.motion_music_alignment import clip_scores
 from metrics.motion_source import motion_signal
 
 mpl.use("Agg")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def batch(clips: int, seed: int) -> dict[str, Tensor | float]:
@@ -82,7 +88,13 @@ def updated(name: str) -> Metric:
     return metric
 
 
-NAMES = [name for name in metrics.__all__ if name != "VERSION"]
+OWN = {  # torchmetrics' own classes, which have its tests
+    "FrechetInceptionDistance": "torchmetrics.image.fid",
+    "LearnedPerceptualImagePatchSimilarity": "torchmetrics.image.lpip",
+    "PeakSignalNoiseRatio": "torchmetrics.image.psnr",
+    "StructuralSimilarityIndexMeasure": "torchmetrics.image.ssim",
+}
+NAMES = [name for name in metrics.__all__ if name not in {"VERSION", *OWN}]
 
 
 def test_every_exported_name_is_a_metric() -> None:
@@ -90,6 +102,41 @@ def test_every_exported_name_is_a_metric() -> None:
     assert all(issubclass(getattr(metrics, name), Metric) for name in NAMES)
     with pytest.raises(AttributeError, match="Nothing"):
         metrics.Nothing  # noqa: B018
+
+
+def test_torchmetrics_own_classes_are_exported_unchanged() -> None:
+    for name, home in OWN.items():
+        assert getattr(metrics, name) is getattr(import_module(home), name)
+        assert name in dir(metrics)
+
+
+def test_fid_takes_any_network_without_a_download() -> None:
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    metric = metrics.FrechetInceptionDistance(network, normalize=True)
+    pictures = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for real in (True, False):
+        metric.update(pictures, real=real)
+    assert float(metric.compute()) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("FrechetInceptionDistance", "torch_fidelity"),
+        ("LearnedPerceptualImagePatchSimilarity", "torchvision"),
+    ],
+)
+def test_a_missing_package_is_named(name: str, package: str) -> None:
+    if find_spec(package) is not None:
+        pytest.skip(f"{package} is installed, and making the metric would fetch weights")
+    with pytest.raises(ModuleNotFoundError, match=f"(?i){package.replace('_', '.')}"):
+        getattr(metrics, name)()
+
+
+def test_importing_metrics_imports_no_metric() -> None:
+    code = "import sys, metrics; print({'torch', 'torchmetrics', 'torchvision'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "set()", done.stderr
 
 
 def flat(result: Tensor | dict[str, Tensor]) -> list[float]:
