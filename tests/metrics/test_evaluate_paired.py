@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import socket
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import Tensor
 
 from datamodules.synthetic import DanceSpec, render_clip
@@ -101,6 +105,27 @@ def test_known_values() -> None:
     steady = (0.01 * 255) ** 2
     expected = (2 * 110 * 100 + steady) / (110**2 + 100**2 + steady)
     assert found["ssim"] == pytest.approx(expected, abs=1e-6)
+
+
+def score_own_video(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    frames = torch.full((2, 3, 16, 16), 100, dtype=torch.uint8)
+    found = paired_scores(frames + 10 * rank, frames)
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_processes_keep_their_videos_apart(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(score_own_video, args=(port, str(tmp_path)), nprocs=2)
+    same, brighter = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert same["psnr"] == MOST_PSNR
+    assert same["ssim"] == pytest.approx(1)
+    assert brighter["psnr"] == pytest.approx(10 * math.log10(255**2 / 10**2), abs=1e-4)
 
 
 def video(path: Path, frames: Tensor, fps: float = 10) -> None:
