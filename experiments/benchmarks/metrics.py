@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-#: The issue's bars: cost from frames relative to the flow alone, and milliseconds from latent flow.
+#: Bars: cost from frames relative to the flow alone, and milliseconds from latent flow.
 FRAMES_BAR = 1.2
 LATENT_BAR_MS = 2.0
 #: Clips of one update.
