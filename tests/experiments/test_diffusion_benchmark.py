@@ -36,8 +36,10 @@ def test_concatenating_z0_changes_the_cost_and_not_the_function() -> None:
 
 @pytest.mark.long
 def test_all_three_procedures_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["clips.frames=3", "clips.size=32", "stage2.network.width=16"]
+    words = ["clips.frames=3", "clips.size=64", "stage2.network.width=16"]
     words += ["stage1.network.region_cap=64", "stage1.network.background_cap=64"]
+    parts = ("region", "background", "flow")
+    words += [f"stage1.network.{part}_blocks=2" for part in parts]  # 64 pixels are halved less
     rows = run([*words, "--repeats", "1", "--steps", "1", "--threads", "1"])["rows"]
     published, faithful, efficient = rows
     assert published["forward_gflop"] > faithful["forward_gflop"] > efficient["forward_gflop"]
