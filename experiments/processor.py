@@ -27,8 +27,9 @@ def keep_freed_memory() -> bool:
     """Have the C library reuse large blocks instead of giving each back to the system.
 
     PyTorch allocates the output of every operation anew. glibc maps each block above 32 MB from the
-    system and unmaps it when it is freed, and the system clears its pages at the next use: at the
-    published size that is a third of a training step. The peak grows by about a tenth.
+    system and unmaps it when it is freed, and the system clears its pages at the next use. That
+    slows networks of the published size, whose blocks are that large, and not the quickstart's. The
+    peak of memory grows a little, because freed blocks are not always fit for the next one.
 
     Returns:
         Whether the C library is glibc and took the settings.

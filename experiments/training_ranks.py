@@ -89,8 +89,8 @@ def rank_lost(
 def leave_ranks_at_exit() -> None:
     """Have this process leave its group before the interpreter is taken down.
 
-    Lightning does so for NCCL alone. Of gloo, threads that still run at that moment abort the
-    process now and then, after its work is done.
+    PyTorch asks for it, and Lightning does so for NCCL alone: gloo's threads must not outlive what
+    they work on.
     """
     atexit.register(_leave_ranks)
 
