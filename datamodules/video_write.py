@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import numpy as np
+import torch
 from av.audio.resampler import AudioResampler
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def write_video(
                 raise ValueError(f"No frames to write to {path}.")
             rate = Fraction(fps).limit_denominator(1001)
             picture = container.add_stream("libx264", rate=rate)
-            picture.options = {"crf": str(crf), "preset": speed, "bf": "0"}
+            picture.options = {"crf": str(crf), "preset": speed, "bf": "0", **_reproducible()}
             picture.pix_fmt = "yuv420p"
             picture.codec_context.gop_size = keyframe_every
             picture.codec_context.thread_count = 1 if first.shape[-1] < 640 else 0
@@ -74,6 +75,18 @@ def write_video(
             container.mux(picture.encode(None))
             if track is not None and sound is not None:
                 _write_audio(container, track, sound, int(sample_rate or 0))
+
+
+def _reproducible() -> dict[str, str]:
+    """Options that make x264 write the same bytes for the same frames.
+
+    With AVX-512, x264's macroblock tree works on eight blocks at a time without masking those
+    behind the end of a row (`mbtree_propagate_list`, x264 165): where a row does not hold a
+    multiple of eight, 128 pixels, what lies in memory decides on the bits. Its AVX2 code does not.
+    """
+    # Only such a processor is named one below it: x264 does not check that it has what it is told.
+    masked = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return {"x264-params": "asm=AVX2"} if masked else {}
 
 
 @contextmanager
