@@ -192,7 +192,7 @@ def kill_after_lines(words: list[str], out: Path, lines: int, number: signal.Sig
             break
         time.sleep(0.002)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == (130 if number == signal.SIGTERM else -number), said
     if number == signal.SIGTERM:
         assert "resume=auto" in said
@@ -204,7 +204,7 @@ def kill_at(
     """Start a run and kill it some seconds after it has logged so many lines, whatever it does."""
     process = forked_cli("train", stage, *words)
     assert process.pid is not None
-    until = time.monotonic() + 120
+    until = time.monotonic() + 240
     while time.monotonic() < until and process.is_alive() and count_lines(out) < lines:
         time.sleep(0.002)
     process.join(seconds)
