@@ -98,11 +98,14 @@ def type_text(hint: Any) -> str:
 def nearest_settings(name: str, known: list[str]) -> list[str]:
     """Up to two known dotted names that `name` may have meant, the likeliest first.
 
-    A last part that is right somewhere else in the tree wins over a similar spelling.
+    A last part that is right somewhere else in the tree wins over a similar spelling; up to four
+    places of one that is given alone.
     """
     last = name.rsplit(".", 1)[-1]
     same_last = [candidate for candidate in known if candidate.rsplit(".", 1)[-1] == last]
     if same_last:
+        if last == name:
+            return same_last[:4]
         return difflib.get_close_matches(name, same_last, n=2, cutoff=0.0)
     spelled = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     lasts = {candidate.rsplit(".", 1)[-1]: candidate for candidate in reversed(known)}

@@ -50,7 +50,7 @@ class DenoisingLoss:
 class DenoiserOptimizer:
     """AdamW with a linear warm-up and a cosine decay to `final_rate_factor`."""
 
-    rate: float = 2e-4
+    learning_rate: float = 2e-4
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
     warmup_steps: int = 0
@@ -240,7 +240,7 @@ class FlowDiffusionModule(LightningModule):
         parameters = [*self.denoiser.parameters(), *self.conditioner.parameters()]
         optimizer = torch.optim.AdamW(
             parameters,
-            lr=settings.rate,
+            lr=settings.learning_rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
             fused=True,  # one kernel for all parameters: small networks wait for launches otherwise

@@ -58,7 +58,7 @@ class MusicAdapterModule(LightningModule):
         adapters: what learns.
         style_of: class of each piece of music.
         loss: weights.
-        rate: learning rate of AdamW, which falls to zero by a cosine.
+        learning_rate: of AdamW, which falls to zero by a cosine.
         weight_decay: of AdamW.
         steps: of the whole training.
     """
@@ -69,7 +69,7 @@ class MusicAdapterModule(LightningModule):
         style_of: Mapping[str, int],
         *,
         loss: AdapterLoss,
-        rate: float,
+        learning_rate: float,
         weight_decay: float,
         steps: int,
     ) -> None:
@@ -77,7 +77,7 @@ class MusicAdapterModule(LightningModule):
         self.adapters, self.loss = adapters, loss
         self.style_of = dict(style_of)
         self.number_of = {piece: number for number, piece in enumerate(sorted(style_of))}
-        self.rate, self.weight_decay, self.steps = rate, weight_decay, steps
+        self.learning_rate, self.weight_decay, self.steps = learning_rate, weight_decay, steps
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         losses, accuracies = self._compare(batch)
@@ -109,7 +109,7 @@ class MusicAdapterModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.AdamW(
-            self.adapters.parameters(), lr=self.rate, weight_decay=self.weight_decay
+            self.adapters.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / self.steps))

@@ -17,5 +17,5 @@ import torch
 def seeded() -> None:
     """Let no test's draws depend on which tests the same process ran before it."""
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002: SciPy and scikit-learn draw from it
+    np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)

@@ -63,7 +63,7 @@ def build_adapter_module(
         adapters,
         style_of,
         loss=AdapterLoss(adapter.contrastive, adapter.temperature),
-        rate=adapter.rate,
+        learning_rate=adapter.learning_rate,
         weight_decay=adapter.weight_decay,
         steps=adapter.steps,
     )

@@ -54,7 +54,7 @@ def build_diffusion(
         seed=settings.seed,
         loss=DenoisingLoss(loss.weighting, loss.min_snr_gamma, loss.velocity),
         optimizer=DenoiserOptimizer(
-            rate=train.rate,
+            learning_rate=train.learning_rate,
             weight_decay=train.weight_decay,
             warmup_steps=train.warmup_steps,
             steps=train.steps,

@@ -13,7 +13,7 @@ class AdapterSettings:
     """Optimiser steps."""
     batch_size: int = 64
     """Clips of a step, over all processes."""
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     """Learning rate; it falls to zero by a cosine."""
     weight_decay: float = 0.05
     """Of AdamW."""
@@ -27,7 +27,7 @@ class AdapterSettings:
     """Of the contrastive loss: lower looks at the nearest clips only."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "rate", "width", "projection", "temperature"):
+        for name in ("steps", "learning_rate", "width", "projection", "temperature"):
             value = getattr(self, name)
             if value <= 0:
                 raise ValueError(f"adapter.{name} is {value}: give a number above 0.")

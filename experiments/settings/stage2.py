@@ -111,8 +111,8 @@ class DiffusionTrainSettings:
     """Optimizer steps."""
     batch_size: int = 20
     """Clips a step, over all processes."""
-    rate: float = 2e-4
-    """Learning rate of AdamW."""
+    learning_rate: float = 2e-4
+    """Of AdamW."""
     weight_decay: float = 0.0
     """Weight decay of AdamW."""
     warmup_steps: int = 0
@@ -129,7 +129,7 @@ class DiffusionTrainSettings:
     """Clips that each validation generates and scores."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "rate"):
+        for name in ("steps", "batch_size", "learning_rate"):
             _positive(f"stage2.train.{name}", getattr(self, name))
         for name in ("ema_decay", "final_rate_factor"):
             _fraction(f"stage2.train.{name}", getattr(self, name))

@@ -71,7 +71,7 @@ def test_presets_load_and_say_what_they_cost(name: str) -> None:
         ("wandb=off", "the nearest is run.wandb"),
         ("run.wand=off", "the nearest is run.wandb"),
         ("stage1.train.lerning_rate=1", "stage1.train.learning_rate"),
-        ("stage2.train.lerning_rate=1", "or stage2.train.rate"),
+        ("stage2.train.lerning_rate=1", "stage2.train.learning_rate"),
         ("stage2.train.step=1", "stage2.train.steps"),
         ("run.wandb=ofline", "the nearest is offline"),
         ("run.accelerator=gpus", "the nearest is gpu"),

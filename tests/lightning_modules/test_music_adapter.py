@@ -94,7 +94,7 @@ def test_styles_are_learnt_and_known_of_new_music(contrastive: float) -> None:
         network,
         {f"piece{piece}": piece % STYLES for piece in range(60)},
         loss=AdapterLoss(contrastive),
-        rate=2e-3,
+        learning_rate=2e-3,
         weight_decay=0.05,
         steps=60,
     )

@@ -81,7 +81,7 @@ def module(
         frame_size=32,
         seed=0,
         loss=DenoisingLoss(velocity=1.0),
-        optimizer=DenoiserOptimizer(rate=2e-3, steps=steps, final_rate_factor=0.1),
+        optimizer=DenoiserOptimizer(learning_rate=2e-3, steps=steps, final_rate_factor=0.1),
         dropout=dropout or ConditionDropout(),
         validation=ValidationSampling(clips=8, steps=5),
     )
