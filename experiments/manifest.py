@@ -33,6 +33,8 @@ PACKAGES = (
     "decord",
     "av",
 )
+#: Suffixes of the files that decide what a run computes.
+SOURCES = (".py", ".yaml", ".cfg", ".toml")
 #: Characters of uncommitted changes that a manifest keeps.
 DIFF_LIMIT = 100_000
 
@@ -62,19 +64,52 @@ def build_manifest(settings: Settings, stage: str) -> dict[str, Any]:
     }
 
 
-def code_state() -> dict[str, Any]:
-    """The commit of this checkout and what is changed in it; empty for an installed copy."""
-    root = Path(__file__).resolve().parent.parent
+def code_state(root: Path | None = None) -> dict[str, Any]:
+    """The commit of this checkout and what is changed in it; empty for an installed copy.
+
+    `diff` holds the changes and `untracked` the new source files as {path: text}, each up to
+    `DIFF_LIMIT` characters in all; `diff_sha256` stands for both in full.
+
+    Args:
+        root: the checkout; None for the one that this module lies in.
+    """
+    root = root or Path(__file__).resolve().parent.parent
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None or not (root / ".git").exists():
         return {}
     diff = _git(root, "diff", "HEAD") or ""
+    untracked = _untracked(root)
+    dirty = bool(diff.strip() or untracked)
+    everything = diff + json.dumps(untracked, sort_keys=True)
     return {
         "commit": commit.strip(),
-        "dirty": bool(diff.strip()),
+        "dirty": dirty,
         "diff": diff[:DIFF_LIMIT],
-        "diff_sha256": hashlib.sha256(diff.encode()).hexdigest() if diff.strip() else None,
+        "untracked": _within(untracked, DIFF_LIMIT),
+        "diff_sha256": hashlib.sha256(everything.encode()).hexdigest() if dirty else None,
     }
+
+
+def _untracked(root: Path) -> dict[str, str]:
+    """Text of the source files that git neither knows nor ignores."""
+    patterns = [f"*{suffix}" for suffix in SOURCES]
+    listed = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *patterns) or ""
+    found = {}
+    for name in filter(None, listed.split("\0")):
+        try:
+            found[name] = (root / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            found[name] = ""
+    return found
+
+
+def _within(texts: dict[str, str], limit: int) -> dict[str, str]:
+    """`texts`, cut off after `limit` characters in all."""
+    kept = {}
+    for name, text in texts.items():
+        kept[name] = text[:limit]
+        limit -= len(kept[name])
+    return kept
 
 
 def versions() -> dict[str, str]:
