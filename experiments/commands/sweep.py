@@ -92,6 +92,13 @@ def _run_here(args: argparse.Namespace, sweep: Sweep, words: list[str]) -> int:
 
     fixed_values(sweep, words)
     out = args.out or Path("sweeps") / sweep.name
+    if args.report and not (out / "sweep.json").exists():
+        from experiments.errors import SettingsError
+
+        raise SettingsError(
+            f"{out} holds no sweep to report on; give the folder of one as --out, "
+            "or leave --report out to run it."
+        )
     store = SweepStore(out, sweep, words, args.storage, args.trials, args.seed)
     if args.report:
         return _report(store)
