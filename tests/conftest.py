@@ -13,9 +13,19 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    """Let no test's draws depend on which tests the same process ran before it."""
+def seed_all() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Let no fixture that several tests share depend on which of them needs it first."""
+    seed_all()
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Let no test's draws depend on which tests the same process ran before it."""
+    seed_all()
