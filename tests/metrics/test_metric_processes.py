@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -74,9 +73,9 @@ def _numbers(value: torch.Tensor | dict[str, torch.Tensor]) -> dict[str, float]:
     return {key: float(one) for key, one in plain.items()}
 
 
-def work(rank: int, shares: tuple[int, int], port: int, folder: str) -> None:
+def work(rank: int, shares: tuple[int, int], folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     start = sum(shares[:rank])
     torch.save(filled(start, start + shares[rank]), Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
@@ -84,10 +83,7 @@ def work(rank: int, shares: tuple[int, int], port: int, folder: str) -> None:
 
 @pytest.mark.parametrize("case", SHARES)
 def test_two_processes_equal_one(case: str, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(work, args=(SHARES[case], port, str(tmp_path)), nprocs=2)
+    mp.spawn(work, args=(SHARES[case], str(tmp_path)), nprocs=2)
     expected = filled(0, 7)
     exported = [name for name in metrics.__all__ if name != "VERSION"]
     homes = {name: getattr(metrics, name).__module__ for name in exported}
