@@ -61,7 +61,8 @@ def write_video(
             picture.options = {"crf": str(crf), "preset": speed, "bf": "0", **_reproducible()}
             picture.pix_fmt = "yuv420p"
             picture.codec_context.gop_size = keyframe_every
-            picture.codec_context.thread_count = 1 if first.shape[-1] < 640 else 0
+            # What is written depends on their number, so it is not the machine's.
+            picture.codec_context.thread_count = 1 if first.shape[-1] < 640 else 4
             picture.height, picture.width = (side + side % 2 for side in first.shape[-2:])
             # Small pictures without this tag are shown in other colours by some players.
             picture.codec_context.colorspace = 5  # BT.601

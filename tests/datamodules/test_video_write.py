@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import struct
 from concurrent.futures import ProcessPoolExecutor
@@ -159,3 +160,20 @@ def test_what_lies_in_memory_leaves_no_trace(tmp_path: Path) -> None:
         with ProcessPoolExecutor(1, context) as pool:
             written |= pool.submit(write_again_and_again, tmp_path, 30).result()
     assert len(written) == 8
+
+
+def write_wide(path: Path, cores: int) -> str:
+    """Digest of a video of 640 x 384 pixels written by a process that may use some cores."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    write_video(path, panned(0, 64).repeat(1, 1, 6, 10), 10.0)
+    return sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="takes a machine that can give a process one of its cores",
+)
+def test_the_number_of_cores_leaves_no_trace(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        written = [pool.submit(write_wide, tmp_path / "a.mp4", n).result() for n in (1, 2)]
+    assert written[0] == written[1]
