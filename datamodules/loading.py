@@ -84,7 +84,7 @@ class VideoLoader:
         known = self._frames.get(row)
         if known is None:
             known = self._keep_frames(row)
-        if known is not None and places[-1] - places[0] == len(places) - 1:
+        if known is not None and (np.diff(places) == 1).all():
             taken = known[places[0] : places[-1] + 1]  # neighbours: a view, copied once, later
         elif known is not None:
             taken = known[torch.from_numpy(places)]

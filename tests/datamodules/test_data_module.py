@@ -95,6 +95,20 @@ def test_decoded_in_memory_or_from_disk_is_the_same(prepared: Path) -> None:
         assert torch.equal(batch.beat_features, batches[0].beat_features)
 
 
+@pytest.mark.parametrize("places", [[0, 1, 3, 4, 5, 5, 5], [2, 3, 4], [4], [7, 7, 7], [1, 3, 5]])
+def test_any_frames_are_the_same_from_memory_and_from_disk(
+    prepared: Path, places: list[int]
+) -> None:
+    """Among them those of a clip that is faster and padded: its ends are as far apart as if it
+    were neither."""
+    kept, read = (
+        module(prepared, loading=LoaderOptions(memory_mb=mb)).dataset("val").loader
+        for mb in (100.0, 0.0)
+    )
+    wanted = np.array(places)
+    assert torch.equal(kept.frames(0, wanted), read.frames(0, wanted))
+
+
 def test_the_budget_bounds_what_is_kept(prepared: Path) -> None:
     data = module(prepared, loading=LoaderOptions(memory_mb=4.0))
     whole(data.dataset("train"))
