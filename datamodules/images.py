@@ -26,7 +26,11 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
     Raises:
         DataError: the file is no picture, or a damaged one.
     """
-    picture = _opened(path)
+    return over_white(_opened(path))
+
+
+def over_white(picture: Image.Image) -> Tensor:
+    """The colours of a picture, (3, H, W) uint8, with white under what is transparent."""
     if has_alpha(picture):
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)

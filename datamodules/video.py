@@ -27,6 +27,7 @@ from datamodules.images import (
     fit_box,
     fit_image,
     has_alpha,
+    over_white,
     place_in_square,
     read_cutout,
     read_image,
@@ -49,6 +50,7 @@ __all__ = [
     "fit_image",
     "has_alpha",
     "nearest_frames",
+    "over_white",
     "place_in_square",
     "probe",
     "read_audio",
@@ -266,16 +268,19 @@ def read_audio(
         raise DataError(f"{path} has a sound track without a single sample.")
     sound = np.concatenate(pieces, axis=1).astype(np.float32, copy=False)
     sound = np.nan_to_num(sound, posinf=0.0, neginf=0.0)
-    sound = _shifted(sound, round((start - first_picture) * sample_rate)).clip(-1.0, 1.0)
+    # Of a song nothing is waited for: MP3 says it starts late by what its coder had added in front.
+    late = min(start, 0.0) if first_picture is None else start - first_picture
+    sound = _shifted(sound, round(late * sample_rate)).clip(-1.0, 1.0)
     return sound[0] if mono else sound
 
 
-def _picture_start(container: Any) -> float:
-    """When the first frame is shown (s, the container's clock); cover pictures do not count."""
+def _picture_start(container: Any) -> float | None:
+    """When the first frame is shown (s, the container's clock); None where there is none but a
+    cover picture."""
     for stream in container.streams.video:
         if stream.start_time is not None and (stream.frames != 1 or not stream.duration):
             return float(stream.start_time * stream.time_base)
-    return 0.0
+    return None
 
 
 def _shifted(sound: NDArray[np.float32], samples: int) -> NDArray[np.float32]:

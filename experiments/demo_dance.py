@@ -118,7 +118,7 @@ def make_dance(
     dance.save(video)
     scores, motion = score(dance)
     return Answer(
-        video, beat_ticks(dance, motion), _score_text(scores, len(motion), len(dance.beats_s))
+        video, beat_ticks(dance, motion), _score_text(scores, len(motion), len(dance.beats))
     )
 
 

@@ -64,12 +64,22 @@ class Dance:
     latent_flow: Tensor
     """(N, 3, h, w): absolute sampling grid in [-1, 1] and occlusion map in [0, 1]."""
     beats_s: NDArray[np.float64]
-    """Music beats in seconds from the first frame."""
+    """Music beats to the end of the song, in seconds from the first frame."""
     fps: float
     audio: NDArray[np.float32]
     """(S,) mono, from the first frame on."""
     sample_rate: int
     """Hertz of `audio`."""
+
+    @property
+    def flow(self) -> Tensor:
+        """`latent_flow` by its short name."""
+        return self.latent_flow
+
+    @property
+    def beats(self) -> NDArray[np.float64]:
+        """The music beats within the dance, in seconds from its first frame."""
+        return self.beats_s[self.beats_s < len(self.frames) / self.fps]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write an mp4 (H.264 and AAC) and return its path."""

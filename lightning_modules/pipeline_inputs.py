@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from datamodules.audio import SAMPLE_RATE, beat_features, spectral_features, track_beats
@@ -20,10 +21,12 @@ from datamodules.video import (
     alpha_of,
     fit_image,
     has_alpha,
+    over_white,
     read_audio,
     read_cutout,
     read_image,
     read_mask,
+    rgb_of,
 )
 from lightning_modules.errors import CheckpointError
 from lightning_modules.people import Scene, place_person
@@ -152,6 +155,7 @@ def heard_song(
         DataError: the song cannot be read, or is too short.
         CheckpointError: features are needed, and nothing computes them.
     """
+    _check_numbers(request)
     audio, rate = read_samples(request)
     left = len(audio) / rate - request.start_s
     length = left if seconds is None else min(seconds, left)
@@ -195,20 +199,37 @@ def read_samples(request: DanceRequest) -> tuple[NDArray[np.float32], int]:
         return read_audio(request.music, SAMPLE_RATE), SAMPLE_RATE
     if not request.sample_rate:
         raise DataError("Music given as samples needs its sample_rate in hertz.")
-    audio = np.asarray(request.music, dtype=np.float32)
+    rate = request.sample_rate
+    if rate != int(rate) or rate < 1:
+        raise DataError(f"sample_rate is {rate}, but must be a whole number of hertz.")
+    samples = np.asarray(request.music)
+    audio = samples.astype(np.float32)
+    if np.issubdtype(samples.dtype, np.integer):
+        audio /= float(np.iinfo(samples.dtype).max)
     if audio.ndim != 1:
         raise DataError(f"Music samples must be mono, of shape (S,), not {audio.shape}.")
-    return audio, request.sample_rate
+    if not np.isfinite(audio).all():
+        raise DataError("The music holds samples that are not finite numbers.")
+    return audio, int(rate)
+
+
+def _check_numbers(request: DanceRequest) -> None:
+    if not (math.isfinite(request.start_s) and request.start_s >= 0.0):
+        raise DataError(f"The start is {request.start_s:g} s, but must be 0 s or later.")
+    tempo = request.tempo_bpm
+    if tempo is not None and not (math.isfinite(tempo) and tempo > 0.0):
+        raise DataError(f"The tempo is {tempo:g}, but must be above 0 beats a minute.")
 
 
 def as_pixels(image: Tensor | NDArray[Any] | Any) -> Tensor:
-    """A PIL image, or RGB pixels of any layout, as uint8 (3, H, W).
+    """A PIL image, or RGB pixels of any layout, as uint8 (3, H, W); a PIL image as `read_image`
+    shows its file.
 
     Raises:
         ValueError: it has no three colours.
     """
     if isinstance(image, Image.Image):
-        image = np.array(image.convert("RGB"))
+        return over_white(ImageOps.exif_transpose(image))
     image = torch.as_tensor(image)
     if image.ndim != 3 or 3 not in (image.shape[0], image.shape[-1]):
         raise ValueError(f"A picture has shape (3, H, W) or (H, W, 3), not {tuple(image.shape)}.")
@@ -230,8 +251,10 @@ def _colours(image: Picture) -> tuple[Tensor, Tensor | None]:
     """Pixels (3, H, W) uint8 with nothing laid under them, and the alpha channel (H, W), if any."""
     if isinstance(image, str | os.PathLike):
         return read_cutout(image)
-    alpha = alpha_of(image) if isinstance(image, Image.Image) and has_alpha(image) else None
-    return as_pixels(image), alpha
+    if not isinstance(image, Image.Image):
+        return as_pixels(image), None
+    upright = ImageOps.exif_transpose(image)
+    return rgb_of(upright), alpha_of(upright) if has_alpha(upright) else None
 
 
 def _mask(mask: Picture) -> Tensor:
@@ -239,7 +262,8 @@ def _mask(mask: Picture) -> Tensor:
     if isinstance(mask, str | os.PathLike):
         return read_mask(mask)
     if isinstance(mask, Image.Image):
-        return alpha_of(mask) if has_alpha(mask) else as_pixels(mask).float().mean(0) / 255.0
+        mask = ImageOps.exif_transpose(mask)
+        return alpha_of(mask) if has_alpha(mask) else rgb_of(mask).float().mean(0) / 255.0
     values = torch.as_tensor(mask).squeeze()
     if values.ndim != 2:
         raise ValueError(f"A mask has shape (H, W), not {tuple(values.shape)}.")

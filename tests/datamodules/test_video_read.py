@@ -230,6 +230,32 @@ def test_sound_of_songs_and_of_videos_without(tmp_path: Path) -> None:
         read_audio(silent, 44100)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("mp3", "libmp3lame"), ("m4a", "aac"), ("flac", "flac"), ("wav", "pcm_s16le")],
+)
+def test_a_song_is_heard_when_it_sounds(suffix: str, codec: str, tmp_path: Path) -> None:
+    """Also where the coder has put samples in front of it, as MP3's does."""
+    clicks = np.zeros((1, 3 * 44100), dtype=np.float32)
+    for second in (0.5, 1.0, 2.0):
+        clicks[0, round(second * 44100) :][:40] = 0.9
+    path = tmp_path / f"song.{suffix}"
+    with av.open(str(path), "w") as container:
+        track = container.add_stream(codec, rate=44100)
+        track.layout = "mono"
+        size = track.codec_context.frame_size or 1024
+        resampler = av.AudioResampler(track.format, "mono", 44100, frame_size=size)
+        frame = av.AudioFrame.from_ndarray(clicks, format="fltp", layout="mono")
+        frame.rate, frame.pts = 44100, 0
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(track.encode(piece))
+        container.mux(track.encode(None))
+    sound = np.abs(read_audio(path, 44100))
+    for second in (0.5, 1.0, 2.0):
+        near = sound[round((second - 0.2) * 44100) : round((second + 0.2) * 44100)]
+        assert near.argmax() / 44100 - 0.2 == pytest.approx(0.0, abs=0.003)
+
+
 def test_sound_with_values_that_are_no_numbers(tmp_path: Path) -> None:
     sound = np.sin(np.arange(44100) / 20).astype(np.float32)
     sound[1000:2000] = np.nan

@@ -11,8 +11,11 @@ import torch
 from PIL import Image
 from tiny_models import tiny_pipeline
 
+from datamodules.errors import DataError
+from datamodules.images import read_image
 from lightning_modules.errors import CheckpointError
 from lightning_modules.pipeline import DabFusionPipeline, DanceRequest
+from lightning_modules.pipeline_inputs import as_pixels
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = 22050
@@ -48,6 +51,8 @@ def test_a_dance_has_the_asked_length_and_the_songs_beats(pipe, picture, song) -
     nearest = np.abs(inside[:, None] - np.arange(0.2, 3.0, 0.5)).min(axis=1)
     assert len(inside) >= 4
     assert nearest.max() < 0.04
+    assert dance.flow is dance.latent_flow
+    assert dance.beats.tolist() == [beat for beat in dance.beats_s if beat < 1.2]
 
 
 def test_no_seconds_means_to_the_end_of_the_song(pipe, picture, song) -> None:
@@ -139,6 +144,40 @@ def test_a_song_that_is_too_short_is_refused(pipe, picture, song) -> None:
         pipe(picture, song, sample_rate=RATE, start_s=2.95)
     with pytest.raises(ValueError, match="sample_rate"):
         pipe(picture, song)
+
+
+def test_numbers_that_cannot_be_are_refused(pipe, picture, song) -> None:
+    for given, words in (
+        ({"start_s": -1.0}, "start"),
+        ({"start_s": float("nan")}, "start"),
+        ({"tempo_bpm": -5.0}, "tempo"),
+        ({"tempo_bpm": float("nan")}, "tempo"),
+        ({"sample_rate": 22050.5}, "whole number"),
+    ):
+        with pytest.raises(DataError, match=words):
+            pipe(picture, song, **{"sample_rate": RATE, **given})
+    with pytest.raises(DataError, match="finite"):
+        pipe(picture, np.full(3 * RATE, np.nan, np.float32), sample_rate=RATE)
+
+
+def test_whole_numbers_are_samples_too(pipe, picture, song) -> None:
+    words = {"sample_rate": RATE, "seconds": 1.0, "generator": 0}
+    whole = pipe(picture, (song * 32767).round().astype(np.int16), **words)
+    assert np.abs(whole.audio).max() <= 1.0
+    assert np.allclose(whole.audio, pipe(picture, song, **words).audio, atol=1e-4)
+
+
+def test_an_opened_picture_is_its_file(tmp_path: Path) -> None:
+    """Turned by its EXIF tag and over white, as a path is read."""
+    turned = Image.fromarray(np.arange(600, dtype=np.uint8).reshape(10, 20, 3))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    clear = Image.fromarray(np.full((8, 8, 4), (10, 20, 30, 0), dtype=np.uint8))
+    clear.save(tmp_path / "clear.png")
+    for name in ("turned.png", "clear.png"):
+        with Image.open(tmp_path / name) as opened:
+            assert torch.equal(as_pixels(opened), read_image(tmp_path / name))
 
 
 def test_a_dance_is_saved_with_its_sound(pipe, picture, song, tmp_path: Path) -> None:
