@@ -136,7 +136,8 @@ class FailureMonitor(Callback):
         assert isinstance(pl_module, FlowDiffusionModule)
         if outputs is None:
             return
-        signs = _decoded_signs(pl_module, batch, outputs["latent_flow"])
+        latent_flow = outputs["latent_flow"]
+        signs = _decoded_signs(pl_module, batch.first(len(latent_flow)), latent_flow)
         for name in self.inside:
             self._found[name].append(signs[name])
 
@@ -145,7 +146,7 @@ class FailureMonitor(Callback):
         for name, limits in self.limits.items():
             values = torch.cat([torch.zeros(0, device=pl_module.device), *self._found[name]])
             sums = torch.stack(
-                (values.sum(), limits.outside(values).sum(), torch.tensor(float(len(values))))
+                (values.sum(), limits.outside(values).sum(), values.new_tensor(float(len(values))))
             )
             sums = trainer.strategy.reduce(sums.to(pl_module.device), reduce_op="sum")
             total, outside, count = (float(number) for number in sums)

@@ -198,14 +198,15 @@ class FlowDiffusionModule(LightningModule):
         terms = self._losses(batch, Purpose.VALIDATION, 0, 0)
         total = terms["denoising"] + self.loss.velocity * terms["velocity"]
         self.log("val/loss", total, batch_size=len(batch), sync_dist=True)
-        left = self.validation.clips - batch_idx * len(batch) * self.trainer.world_size
-        if left <= 0:
+        # By the clips' places, so that any number of processes scores the same ones.
+        scored = batch.first(int((batch.index < self.validation.clips).sum()))
+        if not len(scored):
             return None
-        latent_flow = self.sample(batch)
+        latent_flow = self.sample(scored)
         self.alignment.update(
             latent_flow=latent_flow,
-            fps=batch.fps,
-            music_beats=batch.beats,
+            fps=scored.fps,
+            music_beats=scored.beats,
             size=self.frame_size,
         )
         return {"latent_flow": latent_flow}

@@ -1,16 +1,22 @@
 """The training module: the same step whatever the order, learning, validation, resumption."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from tiny_diffusion import clips, module, rows
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.batch import ClipBatch
-from lightning_modules.diffusion import ConditionDropout, DenoiserOptimizer, FlowDiffusionModule
+from lightning_modules.diffusion import (
+    ConditionDropout,
+    DenoiserOptimizer,
+    FlowDiffusionModule,
+    ValidationSampling,
+)
 from lightning_modules.normalization import identity_grid
 
 
@@ -85,6 +91,46 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     fit(second, 8, tmp_path, str(tmp_path / "half.ckpt"))
     for name, weights in whole.state_dict().items():
         assert torch.equal(weights, second.state_dict()[name]), name
+
+
+class Generated(Callback):
+    """Counts the clips that validation generates."""
+
+    count = 0
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *others: Any
+    ) -> None:
+        self.count += 0 if outputs is None else len(outputs["latent_flow"])
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        [[[0, 1, 2], [3, 4, 5], [6, 7]]],
+        [[[0, 1, 2, 3], [4, 5, 6], [7]]],
+        [[[0, 2, 4], [6]], [[1, 3, 5], [7]]],
+    ],
+    ids=["threes", "fours", "two ranks"],
+)
+def test_validation_scores_the_same_clips_however_they_are_shared(
+    shares: list[list[list[int]]], tmp_path: Path
+) -> None:
+    network = module()
+    network.validation = ValidationSampling(clips=5, steps=1)
+    seen = Generated()
+    for batches in shares:
+        trainer = Trainer(
+            accelerator="cpu",
+            logger=False,
+            callbacks=[seen],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+        )
+        data = [rows(clips(), places) for places in batches]
+        trainer.validate(network, DataLoader(data, batch_size=None), verbose=False)
+    assert seen.count == 5
 
 
 @pytest.mark.long
