@@ -59,6 +59,7 @@ def build_manifest(settings: Settings, stage: str) -> dict[str, Any]:
         "versions": versions(),
         "machine": machine(),
         "data_digest": data_digest(Path(settings.data)) if settings.data else None,
+        "autoencoder_digest": stage1_digest(settings) if stage == "diffusion" else None,
         "resumed": [],
         "finished": None,
     }
@@ -139,6 +140,13 @@ def machine() -> dict[str, Any]:
         "gpus": gpus,
         "cuda": torch.version.cuda if gpus else None,
     }
+
+
+def stage1_digest(settings: Settings) -> str | None:
+    """The digest of the stage 1 that `autoencoder` names; None where it names none."""
+    from lightning_modules.checkpoints import read_metadata
+
+    return read_metadata(settings.autoencoder)["digest"] if settings.autoencoder else None
 
 
 def data_digest(data: Path) -> str | None:

@@ -32,7 +32,14 @@ from experiments.training_ranks import (
     is_main_rank,
     rank_lost,
 )
-from experiments.training_resume import Start, close_folder, decide_start, open_folder, run_folder
+from experiments.training_resume import (
+    Start,
+    close_folder,
+    decide_start,
+    open_folder,
+    run_folder,
+    where_it_stopped,
+)
 from experiments.training_signals import StopSignals, requeue_job
 from experiments.training_stages import stage_steps
 from lightning_modules.callbacks_ema import ExponentialMovingAverage
@@ -61,7 +68,7 @@ def train_stage(
     ranks = find_ranks(settings.run)
     main = is_main_rank()
     steps = stage_steps(settings, stage)
-    start = decide_start(settings, stage, steps) if main else _follow(settings, stage)
+    start = decide_start(settings, stage, steps) if main else follow(settings, stage, steps)
     if start.finished:
         return start.folder
     set_up_processor(settings.run.threads)
@@ -170,11 +177,12 @@ def build_trainer(
     )
 
 
-def _follow(settings: Settings, stage: str) -> Start:
+def follow(settings: Settings, stage: str, steps: int) -> Start:
     """Where another rank than the first begins: wherever the first one does."""
     folder = run_folder(settings, stage)
-    goes_on = settings.resume != "never" and folder.last.exists()
-    return Start(folder, folder.last if goes_on else None, 0, finished=False)
+    if settings.resume == "never" or not folder.last.exists():
+        return Start(folder, None, 0, finished=False)
+    return where_it_stopped(folder, stage, steps)
 
 
 def _fit(trainer: Trainer, parts: StageParts, start: Start) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.config import Settings, to_dict
 from experiments.errors import SettingsError
-from experiments.manifest import build_manifest, data_digest
+from experiments.manifest import build_manifest, data_digest, stage1_digest
 from experiments.results import RunFolder
 
 #: Settings that a run may go on with other values of: where things are, and how it is watched.
@@ -87,10 +87,15 @@ def decide_start(settings: Settings, stage: str, steps: int) -> Start:
     _check_same_run(folder, manifest, settings, stage)
     if not folder.last.exists():
         return Start(folder, None, 0, False)
+    return where_it_stopped(folder, stage, steps)
+
+
+def where_it_stopped(folder: RunFolder, stage: str, steps: int) -> Start:
+    """The step of the last checkpoint, and whether the run is complete with it."""
     from experiments.training_checkpoints import read_header  # torch, only where it is needed
 
     done = int(read_header(folder.last, stage)["step"])
-    finished = done >= steps and manifest.get("finished") is not None
+    finished = done >= steps and folder.read_manifest().get("finished") is not None
     return Start(folder, folder.last, done, finished)
 
 
@@ -150,6 +155,12 @@ def _check_same_run(
         raise SettingsError(
             f'The run in "{folder.path}" was started with other data than is now in '
             f'"{settings.data}"; give the folder it was started with as data=.'
+        )
+    known = manifest.get("autoencoder_digest")
+    if known is not None and settings.autoencoder and stage1_digest(settings) != known:
+        raise SettingsError(
+            f'The run in "{folder.path}" was started with another stage 1 than is now in '
+            f'"{settings.autoencoder}"; give the one it was started with as autoencoder=.'
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +14,15 @@ from refusals import refused
 from tiny_runs import TINY
 
 from experiments import cli
+from experiments.results import RunFolder
 
 
 def test_places(
-    data: Path, diffusion: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path,
+    autoencoder: Path,
+    diffusion: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = [*TINY, f"data={data}", "stage1.train.steps=2"]
     train = ["train", "autoencoder", *words]
@@ -39,6 +45,14 @@ def test_places(
         refused(capsys, [*train, "out=/sys/dabfusion"], "no permission")
     words = [*TINY, f"data={data}", f"autoencoder={diffusion}", f"out={tmp_path}/no"]
     refused(capsys, ["train", "diffusion", *words], "is a trained diffusion")
+    other = tmp_path / "other"
+    shutil.copytree(diffusion, other)
+    manifest = RunFolder(other).read_manifest()
+    assert manifest["autoencoder_digest"]
+    RunFolder(other).write_manifest(manifest | {"autoencoder_digest": "0" * 16})
+    words = [*TINY, f"data={data}", f"autoencoder={autoencoder}", f"out={other}"]
+    words += ["stage2.train.steps=14", "run.checkpoint_every=5", "resume=auto"]
+    refused(capsys, ["train", "diffusion", *words], "another stage 1")
     if os.geteuid() != 0:  # root may write anywhere
         tmp_path.chmod(0o500)
         refused(capsys, [*train, f"out={tmp_path}/run"], "permission")

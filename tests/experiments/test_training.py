@@ -16,7 +16,9 @@ from tiny_runs import NAMES, TINY, command, differences, environment, forked_cli
 
 from experiments import cli
 from experiments.results import RunFolder
+from experiments.training import follow
 from experiments.training_checkpoints import read_header
+from experiments.training_resume import decide_start
 from lightning_modules.checkpoints import load_autoencoder
 from lightning_modules.pipeline import DabFusionPipeline
 
@@ -164,6 +166,18 @@ def test_a_finished_run_is_left_alone(autoencoder: Path, data: Path) -> None:
     again = [*words, "run.checkpoint_every=5", "resume=auto"]
     assert cli.main(["train", "autoencoder", *again]) == 0
     assert (autoencoder / "manifest.json").read_text(encoding="utf-8") == before
+
+
+def test_every_rank_leaves_a_finished_run_alone(autoencoder: Path) -> None:
+    """A rank that went on alone would wait for the first one until it gives up."""
+    folder = RunFolder(autoencoder)
+    settings = folder.read_settings()
+    settings.out, settings.resume = str(autoencoder), "auto"
+    first = decide_start(settings, "autoencoder", STEPS)
+    assert first.finished
+    assert follow(settings, "autoencoder", STEPS) == first
+    assert not follow(settings, "autoencoder", STEPS + 1).finished
+    assert follow(settings, "autoencoder", STEPS + 1).checkpoint == folder.last
 
 
 def test_a_checkpoint_holds_no_frozen_network(diffusion: Path) -> None:
