@@ -78,9 +78,19 @@ class SweepStore:
         with self._locked():
             self._check_same(list(words), storage)
             self.study = self._open(storage)
-            if not self.study.get_trials(deepcopy=False):
-                for values in grid[: self.cap]:
-                    self.study.enqueue_trial({n: encode(v) for n, v in values.items()})
+            self._enqueue(grid[: self.cap])
+
+    def _enqueue(self, points: Sequence[dict[str, Any]]) -> None:
+        """Make a trial of each point that has none: all of a new sweep, what a kill or a smaller
+        cap left out of an old one."""
+        trials = self.study.get_trials(deepcopy=False)
+        known = [trial.system_attrs.get("fixed_params", trial.params) for trial in trials]
+        for values in points:
+            point = {name: encode(value) for name, value in values.items()}
+            if point in known:
+                known.remove(point)
+            else:
+                self.study.enqueue_trial(point)
 
     def claim(self) -> Claim | None:
         """The next trial to run: one whose worker died, else a new one, else None."""

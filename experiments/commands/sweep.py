@@ -126,7 +126,9 @@ def _spawn(args: argparse.Namespace, out: Path) -> int:
     command = [sys.executable, "-m", "experiments.cli", "sweep", *args.words, *options]
     workers = [subprocess.Popen(command) for _ in range(args.workers)]
     try:
-        return max(worker.wait() for worker in workers)
+        statuses = [worker.wait() for worker in workers]
+        # A signal's status is negative here, and a shell's 128 and its number.
+        return max(128 - status if status < 0 else status for status in statuses)
     finally:
         # After Ctrl-C, which the terminal has sent to the workers too, they end their trials.
         for worker in workers:

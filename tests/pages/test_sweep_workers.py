@@ -126,6 +126,14 @@ def test_a_trial_that_outlives_its_worker_is_not_run_beside(tmp_path: Path) -> N
     assert _lines(tmp_path) == 20
 
 
+def test_a_larger_cap_and_an_interrupted_set_up_are_made_up_for(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path, {"a": {"values": [1, 2, 3, 4]}})
+    assert open_store(path, cap=1).states() == {"waiting": 1}
+    assert [one.values["a"] for one in work(open_store(path, cap=2))] == [1, 2]
+    assert [one.values["a"] for one in work(open_store(path))] == [3, 4]
+    assert open_store(path).states() == {"complete": 4}
+
+
 def test_sigterm_ends_the_trial_too(tmp_path: Path) -> None:
     path = write_sweep(
         tmp_path, {"a": {"values": [1]}, "pause": {"value": 0.2}, "lines": {"value": 99}}
