@@ -90,10 +90,10 @@ class MotionMusicMetric(ClipMean):
 
     def update(
         self,
-        video: Tensor | None = None,
+        video: MotionSignal | Tensor | None = None,
+        fps: float | None = None,
+        music_beats: Tensor | None = None,
         *,
-        fps: float,
-        music_beats: Tensor,
         latent_flow: Tensor | None = None,
         keypoints: Tensor | None = None,
         motion: MotionSignal | Tensor | None = None,
@@ -104,9 +104,9 @@ class MotionMusicMetric(ClipMean):
         """Add a batch of clips.
 
         Args:
-            video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
-            fps: frames a second.
-            music_beats: (B, N) seconds from the clip's first frame, NaN-padded. Beats just
+            video: (B, T, 3, H, W) uint8 or floating point in [0, 1]; or what `motion` takes.
+            fps: frames a second; needed.
+            music_beats: needed; (B, N) seconds from the clip's first frame, NaN-padded. Beats just
                 outside the clip are welcome: the controls move them into it.
             latent_flow: (B, T, 3, h, w) instead of `video`.
             keypoints: (B, T, J, 2 or 3) in pixels instead of `video`.
@@ -117,7 +117,14 @@ class MotionMusicMetric(ClipMean):
 
         Raises:
             ValueError: not exactly one source, or shapes that do not fit.
+            TypeError: no `fps` or no `music_beats`.
         """
+        if fps is None or music_beats is None:
+            raise TypeError("update() needs fps and music_beats.")
+        if isinstance(video, MotionSignal) or (video is not None and video.ndim == 2):
+            if motion is not None:
+                raise ValueError("update() takes one source of motion, but was given two.")
+            video, motion = None, video
         signal = motion_signal(
             video=video,
             latent_flow=latent_flow,

@@ -215,6 +215,25 @@ def test_the_class_adds_nothing_to_the_formula() -> None:
     assert found["clips"] == 7
 
 
+def test_video_or_motion_rate_and_beats_may_come_in_their_order() -> None:
+    part = batch(3, 1)
+    named, signals, speeds = (MotionMusicAlignment2D() for _ in range(3))
+    named.update(**part)
+    speeds.update(part["motion"], part["fps"], part["music_beats"])
+    signal = motion_signal(motion=part["motion"], fps=part["fps"])
+    signals.update(signal, part["fps"], part["music_beats"])
+    assert named.compute()["corrected"] == speeds.compute()["corrected"]
+    assert named.compute()["corrected"] == signals.compute()["corrected"]
+    videos = torch.randint(0, 256, (2, 12, 3, 32, 32), dtype=torch.uint8)
+    beats = torch.tensor([[0.2, 0.7], [0.3, 0.8]])
+    placed, keyed = MotionMusicAlignment2D(), MotionMusicAlignment2D()
+    placed.update(videos, 10.0, beats)
+    keyed.update(video=videos, fps=10.0, music_beats=beats)
+    torch.testing.assert_close(placed.compute(), keyed.compute(), equal_nan=True)
+    with pytest.raises(TypeError, match="fps"):
+        placed.update(videos)
+
+
 def test_standard_error_grows_when_clips_share_music() -> None:
     speeds = 30 * torch.rand(4, 39, generator=torch.Generator().manual_seed(1))
     part = batch(4, 1)

@@ -239,3 +239,15 @@ def test_the_network_that_needs_nothing_sees_what_gets_worse() -> None:
             noisy = (video + noise).clamp(0, 255).to(torch.uint8)
             distances.append(F.frechet_distance(reference, network(noisy)).item())
     assert distances[0] < distances[1] < distances[2]
+
+
+def test_a_copier_is_found_where_training_clips_come_twice() -> None:
+    kept = torch.randn(20, 4)
+    metric = NearestTrainingClip(4, capacity=60)
+    metric.update(torch.cat((kept, kept)), training=True)
+    metric.update(kept, training=False)
+    assert metric.compute()["copies"] == 1.0
+    metric.reset()
+    metric.update(torch.cat((kept, kept)), training=True)
+    metric.update(kept + 10.0, training=False)
+    assert metric.compute()["copies"] == 0.0
