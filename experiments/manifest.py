@@ -33,8 +33,13 @@ PACKAGES = (
     "decord",
     "av",
 )
-#: Suffixes of the files that decide what a run computes.
-SOURCES = (".py", ".yaml", ".cfg", ".toml")
+#: The files that decide what a run computes, for git: `*` is any path. Not the whole checkout,
+#: which may hold a virtual environment or data.
+SOURCES = tuple(
+    f"{package}/*.{suffix}"
+    for package in ("datamodules", "experiments", "lightning_modules", "metrics")
+    for suffix in ("py", "yaml")
+)
 #: Characters of uncommitted changes that a manifest keeps.
 DIFF_LIMIT = 100_000
 
@@ -93,8 +98,7 @@ def code_state(root: Path | None = None) -> dict[str, Any]:
 
 def _untracked(root: Path) -> dict[str, str]:
     """Text of the source files that git neither knows nor ignores."""
-    patterns = [f"*{suffix}" for suffix in SOURCES]
-    listed = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *patterns) or ""
+    listed = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *SOURCES) or ""
     found = {}
     for name in filter(None, listed.split("\0")):
         try:

@@ -193,19 +193,21 @@ def read_samples(request: DanceRequest) -> tuple[NDArray[np.float32], int]:
     """A request's song as mono samples (S,), and their rate in hertz.
 
     Raises:
-        DataError: it cannot be read, is not mono, or its rate is not given.
+        DataError: it cannot be read, is not mono or not finite, or its rate is none.
     """
     if isinstance(request.music, str | os.PathLike):
         return read_audio(request.music, SAMPLE_RATE), SAMPLE_RATE
     if not request.sample_rate:
         raise DataError("Music given as samples needs its sample_rate in hertz.")
     rate = request.sample_rate
-    if rate != int(rate) or rate < 1:
+    if not float(rate).is_integer() or rate < 1:
         raise DataError(f"sample_rate is {rate}, but must be a whole number of hertz.")
     samples = np.asarray(request.music)
-    audio = samples.astype(np.float32)
+    if np.issubdtype(samples.dtype, np.unsignedinteger):
+        raise DataError(f"Music samples are floats or signed integers, not {samples.dtype}.")
+    audio = samples.astype(np.float32, copy=False)
     if np.issubdtype(samples.dtype, np.integer):
-        audio /= float(np.iinfo(samples.dtype).max)
+        audio = audio / -float(np.iinfo(samples.dtype).min)
     if audio.ndim != 1:
         raise DataError(f"Music samples must be mono, of shape (S,), not {audio.shape}.")
     if not np.isfinite(audio).all():

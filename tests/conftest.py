@@ -15,6 +15,7 @@ import torch
 
 def seed_all() -> None:
     random.seed(0)
+    # The old generator of NumPy is the one that SciPy and scikit-learn draw from.
     np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)
 

@@ -95,7 +95,7 @@ def test_decoded_in_memory_or_from_disk_is_the_same(prepared: Path) -> None:
         assert torch.equal(batch.beat_features, batches[0].beat_features)
 
 
-@pytest.mark.parametrize("places", [[0, 1, 3, 4, 5, 5, 5], [2, 3, 4], [4], [7, 7, 7], [1, 3, 5]])
+@pytest.mark.parametrize("places", [[0, 1, 3, 4, 4], [1, 3, 5, 5, 5], [2, 3, 4], [4], [7, 7, 7]])
 def test_any_frames_are_the_same_from_memory_and_from_disk(
     prepared: Path, places: list[int]
 ) -> None:

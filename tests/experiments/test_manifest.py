@@ -13,7 +13,8 @@ from experiments.manifest import DIFF_LIMIT, code_state
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A repository of one committed module, which ignores `runs/`."""
-    (tmp_path / "model.py").write_text("WIDTH = 1\n")
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "model.py").write_text("WIDTH = 1\n")
     (tmp_path / ".gitignore").write_text("runs/\n")
     who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
     for words in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "First"]):
@@ -29,36 +30,45 @@ def test_a_clean_checkout_is_its_commit(checkout: Path) -> None:
 
 
 def test_changed_and_new_sources_are_kept(checkout: Path) -> None:
-    (checkout / "model.py").write_text("WIDTH = 2\n")
+    (checkout / "metrics" / "model.py").write_text("WIDTH = 2\n")
     changed = code_state(checkout)
     assert changed["dirty"]
     assert "+WIDTH = 2" in changed["diff"]
-    (checkout / "losses").mkdir()
-    (checkout / "losses" / "mine.py").write_text("WEIGHT = 3\n")
+    (checkout / "metrics" / "own").mkdir()
+    (checkout / "metrics" / "own" / "mine.py").write_text("WEIGHT = 3\n")
     both = code_state(checkout)
-    assert both["untracked"] == {"losses/mine.py": "WEIGHT = 3\n"}
+    assert both["untracked"] == {"metrics/own/mine.py": "WEIGHT = 3\n"}
     assert both["diff_sha256"] != changed["diff_sha256"]
 
 
 def test_a_new_source_alone_makes_it_dirty(checkout: Path) -> None:
-    (checkout / "mine.py").write_text("")
+    (checkout / "metrics" / "mine.py").write_text("")
     assert code_state(checkout)["dirty"]
 
 
 def test_what_is_ignored_or_no_source_is_left_out(checkout: Path) -> None:
     (checkout / "runs").mkdir()
     (checkout / "runs" / "kept.py").write_text("x = 1\n")
-    (checkout / "song.mp3").write_bytes(b"\xff\xfb")
+    (checkout / "metrics" / "song.mp3").write_bytes(b"\xff\xfb")
+    (checkout / "env").mkdir()
+    (checkout / "env" / "torch.py").write_text("x = 1\n")
     assert not code_state(checkout)["dirty"]
 
 
 def test_much_is_cut_off_but_told_apart(checkout: Path) -> None:
-    (checkout / "a.py").write_text("#" * DIFF_LIMIT)
-    (checkout / "b.py").write_text("one")
+    (checkout / "metrics" / "a.py").write_text("#" * DIFF_LIMIT)
+    (checkout / "metrics" / "b.py").write_text("one")
     before = code_state(checkout)
-    (checkout / "b.py").write_text("two")
+    (checkout / "metrics" / "b.py").write_text("two")
     after = code_state(checkout)
-    assert before["untracked"] == after["untracked"] == {"a.py": "#" * DIFF_LIMIT, "b.py": ""}
+    assert (
+        before["untracked"]
+        == after["untracked"]
+        == {
+            "metrics/a.py": "#" * DIFF_LIMIT,
+            "metrics/b.py": "",
+        }
+    )
     assert before["diff_sha256"] != after["diff_sha256"]
 
 

@@ -153,9 +153,12 @@ def test_numbers_that_cannot_be_are_refused(pipe, picture, song) -> None:
         ({"tempo_bpm": -5.0}, "tempo"),
         ({"tempo_bpm": float("nan")}, "tempo"),
         ({"sample_rate": 22050.5}, "whole number"),
+        ({"sample_rate": float("nan")}, "whole number"),
     ):
         with pytest.raises(DataError, match=words):
             pipe(picture, song, **{"sample_rate": RATE, **given})
+    with pytest.raises(DataError, match="signed"):
+        pipe(picture, np.zeros(3 * RATE, np.uint8), sample_rate=RATE)
     with pytest.raises(DataError, match="finite"):
         pipe(picture, np.full(3 * RATE, np.nan, np.float32), sample_rate=RATE)
 
