@@ -14,11 +14,11 @@ from torch.utils.data import Dataset
 
 from datamodules.augment import clip_beats
 from datamodules.batch import ClipBatch
-from datamodules.beats import beat_features
 from datamodules.cache import FeatureStore
 from datamodules.loading import Sound, VideoLoader
+from datamodules.media.beats import beat_features
+from datamodules.media.spectrum import ENVELOPE_RATE_HZ
 from datamodules.sampler import Draw
-from datamodules.spectrum import ENVELOPE_RATE_HZ
 from datamodules.windows import Window, WindowRule, clip_id, music_clip_id
 
 FrameChoice = Literal["all", "reference", "none"]

@@ -19,8 +19,8 @@ import numpy as np
 from datamodules.aist_names import missing_cameras, try_parse
 from datamodules.errors import DataError
 from datamodules.index import Index, read_index
-from datamodules.prepare_beats import MATCH
-from datamodules.prepare_video import claimed_fps
+from datamodules.preparation.beats import MATCH
+from datamodules.preparation.video_task import claimed_fps
 from datamodules.splits import SPLITS, Split, SplitRule, assign, leaks
 
 Level = Literal["error", "warning", "note"]

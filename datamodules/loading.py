@@ -16,12 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules import keypoints, video
+from datamodules import keypoints
 from datamodules.augment import mirror_frames, mirror_keypoints
-from datamodules.beats import beat_features
 from datamodules.errors import DataError
 from datamodules.index import Index
-from datamodules.spectrum import ENVELOPE_RATE_HZ
+from datamodules.media import video
+from datamodules.media.beats import beat_features
+from datamodules.media.spectrum import ENVELOPE_RATE_HZ
 from datamodules.windows import Window
 
 

@@ -69,13 +69,16 @@ def described_modules(package: str, needs_help: bool = False) -> dict[str, str]:
             those that define `run`, and the line is the docstring's first.
     """
     found: dict[str, str] = {}
-    for path in sorted((Path(__file__).parent / package).glob("*.py")):
+    pattern = "*/study.py" if package == "studies" else "*.py"
+    for path in sorted((Path(__file__).parent / package).glob(pattern)):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         help_text = _string_constant(tree, "HELP")
         text = help_text if needs_help else ast.get_docstring(tree)
         if "run" in names and text:
-            found[path.stem] = text.strip().splitlines()[0]
+            found[path.parent.name if path.stem == "study" else path.stem] = (
+                text.strip().splitlines()[0]
+            )
     return found
 
 

@@ -17,12 +17,12 @@ from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.vgg import VGG19Pyramid
 from lightning_modules.objective import LossWeights, objective, region_objective
 from lightning_modules.randomness import Purpose, generator_for
-from lightning_modules.reconstruction import (
+from lightning_modules.step_log import logs_this_step
+from metrics.reconstruction import (
     SUMS,
     reconstruction_scores,
     reconstruction_sums,
 )
-from lightning_modules.step_log import logs_this_step
 
 MILESTONES = (0.6, 0.9)  # shares of training after which the published rate drops by 10
 

@@ -21,21 +21,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.batch import to_unit
-from datamodules.video import DataError, write_video
+from datamodules.media.video import DataError, write_video
 from lightning_modules.checkpoints import load_autoencoder, save_autoencoder
 from lightning_modules.errors import CheckpointError
-from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
-from lightning_modules.networks.denoiser import FlowUNet3D
-from lightning_modules.networks.music import MusicConditioner
-from lightning_modules.people import Scene
-from lightning_modules.pipeline_files import (
+from lightning_modules.generation.files import (
     PipelineSettings,
     read_index,
     read_scene,
     write_index,
     write_scene,
 )
-from lightning_modules.pipeline_inputs import (
+from lightning_modules.generation.inputs import (
     DanceRequest,
     Encoder,
     Heard,
@@ -46,6 +42,10 @@ from lightning_modules.pipeline_inputs import (
     heard_song,
     reference_picture,
 )
+from lightning_modules.generation.people import Scene
+from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
+from lightning_modules.networks.denoiser import FlowUNet3D
+from lightning_modules.networks.music import MusicConditioner
 from lightning_modules.sampling import (
     Guidance,
     Windows,

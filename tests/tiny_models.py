@@ -6,11 +6,11 @@ Keyword arguments change single sizes, for tests to which they matter.
 import torch
 
 from lightning_modules.diffusion_loss import cosine_scheduler
+from lightning_modules.generation.files import PipelineSettings
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.denoiser import FlowUNet3D
 from lightning_modules.networks.music import MusicConditioner
 from lightning_modules.pipeline import DabFusionPipeline
-from lightning_modules.pipeline_files import PipelineSettings
 
 
 def tiny_autoencoder(**changes: object) -> LatentFlowAutoencoder:

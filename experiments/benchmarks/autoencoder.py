@@ -30,9 +30,9 @@ def run(options: list[str]) -> dict[str, Any]:
     args = parser.parse(options)
     import torch
 
-    from experiments.build.stage1 import build_autoencoder
-    from experiments.config import load_settings
-    from experiments.processor import set_up_processor
+    from experiments.config.load import load_settings
+    from experiments.factories.stage1 import build_autoencoder
+    from experiments.processes.cpu import set_up_processor
 
     set_up_processor(args.threads)
     settings = load_settings(args.preset, [])

@@ -12,7 +12,7 @@ from typing import Any
 
 from datamodules.aist import AISTDataModule, LoaderOptions, SplitRule, WindowRule
 from datamodules.index import read_index, write_index
-from datamodules.video import Reader, decord, read_frames
+from datamodules.media.video import Reader, decord, read_frames
 from experiments.benchmarks.processes import resident_mb
 
 ROUNDS = 3

@@ -9,13 +9,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from datamodules.audio import warm_up
 from datamodules.index import DatasetSettings
-from datamodules.prepare import PrepareOptions, prepare
-from datamodules.synthetic import DanceSpec, dance_names, render_clip
-from datamodules.video import probe, read_audio, stream_frames, write_video
+from datamodules.media.audio import warm_up
+from datamodules.media.video import probe, read_audio, stream_frames, write_video
+from datamodules.preparation.prepare import PrepareOptions, prepare
+from datamodules.synthetic.dataset import DanceSpec, dance_names, render_clip
 from experiments.benchmarks.processes import Usage, watched
-from experiments.progress import shown_progress
+from experiments.processes.progress import shown_progress
 
 
 def render_videos(
@@ -107,7 +107,7 @@ def _decode_all(lengths: Mapping[Path, int], workers: int) -> Usage:
         workers: processes.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["datamodules.prepare_video"])
+    context.set_forkserver_preload(["datamodules.preparation.video_task"])
     with watched() as usage, ProcessPoolExecutor(workers, context) as pool:
         for _ in pool.map(_decode, lengths, lengths.values()):
             pass

@@ -118,7 +118,7 @@ def measure(procedure: Procedure, options: Options) -> dict[str, Any]:
     import torch
 
     from experiments.benchmarks.diffusion_parts import Stage2Bench
-    from experiments.processor import set_up_processor
+    from experiments.processes.cpu import set_up_processor
 
     set_up_processor(options.threads)
     device, repeats = options.device, options.repeats

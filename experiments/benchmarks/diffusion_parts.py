@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.build.stage1 import build_autoencoder
-from experiments.build.stage2 import build_scheduler
-from experiments.build.stage2_networks import build_conditioner, build_denoiser
-from experiments.config import load_settings
+from experiments.config.load import load_settings
+from experiments.factories.stage1 import build_autoencoder
+from experiments.factories.stage2 import build_scheduler
+from experiments.factories.stage2_networks import build_conditioner, build_denoiser
 from lightning_modules.diffusion_loss import denoising_loss, training_target, velocity_loss
 from lightning_modules.networks.denoiser import FlowUNet3D
 from lightning_modules.networks.music import MusicEmbedding

@@ -20,19 +20,19 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datamodules.batch import ClipBatch
 from datamodules.index import DatasetSettings
-from datamodules.prepare import PrepareOptions, prepare
-from datamodules.synthetic import DanceSpec, render_clip
-from datamodules.video import write_video
+from datamodules.media.video import write_video
+from datamodules.preparation.prepare import PrepareOptions, prepare
+from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments.arguments import Parser
-from experiments.build.stage1 import build_autoencoder
-from experiments.config import Settings, load_settings
-from experiments.logging_file import log_to
-from experiments.logging_jsonl import JsonlLogger
-from experiments.results import RunFolder
-from experiments.training import build_callbacks, build_trainer
-from experiments.training_parts import StageParts, build_parts
-from experiments.training_ranks import Ranks
-from lightning_modules.callbacks_ema import averaged_tensors
+from experiments.config.load import Settings, load_settings
+from experiments.factories.stage1 import build_autoencoder
+from experiments.processes.ranks import Ranks
+from experiments.runs.folder import RunFolder
+from experiments.runs.log_file import log_to
+from experiments.runs.log_jsonl import JsonlLogger
+from experiments.training.stages import StageParts, build_parts
+from experiments.training.train import build_callbacks, build_trainer
+from lightning_modules.callbacks.ema import averaged_tensors
 from lightning_modules.checkpoints import save_autoencoder
 
 NAMES = (

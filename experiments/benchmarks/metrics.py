@@ -69,7 +69,7 @@ def _kinds(threads: int) -> dict[str, Callable[[int], None]]:
     """What is timed: functions of the round, each for `BATCH` clips."""
     import torch
 
-    from datamodules.synthetic import DanceSpec, render_clip
+    from datamodules.synthetic.dataset import DanceSpec, render_clip
     from metrics import MotionMusicAlignment2D
     from metrics.functional.motion_video import motion_from_video
 

@@ -44,7 +44,7 @@ def run(options: list[str]) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         from experiments.benchmarks.loop import with_data
-        from experiments.config import load_settings
+        from experiments.config.load import load_settings
 
         settings = with_data(load_settings(args.preset, args.settings), Path(folder))
         words = [f"preset={args.preset}", *args.settings, f"data={settings.data}"]
@@ -89,7 +89,7 @@ def _train(stage: str, words: list[str], out: Path, devices: int, steps: int) ->
 
 def _parameters(run: Path) -> int:
     """Parameters that learn: as many as the optimiser has moments of."""
-    from experiments.training_checkpoints import read_checkpoint
+    from experiments.training.checkpoints import read_checkpoint
 
     checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
     states = checkpoint["optimizer_states"][0]["state"].values()

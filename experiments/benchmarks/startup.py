@@ -69,7 +69,7 @@ def run(options: list[str]) -> dict[str, Any]:
 def _commands(folder: Path) -> dict[str, list[str]]:
     """The commands' words; the plans are of the preset `quickstart`, on rendered clips."""
     from experiments.benchmarks.loop import with_data
-    from experiments.config import load_settings
+    from experiments.config.load import load_settings
 
     settings = with_data(load_settings("quickstart", []), folder)
     given = [f"data={settings.data}", f"out={folder / 'run'}", "--dry-run", "--no-probe"]

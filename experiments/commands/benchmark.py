@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     except SystemExit as stop:  # --help has printed and wants to leave
         return int(stop.code or 0)
     if kept.json is not None:
-        from experiments.manifest import machine
+        from experiments.runs.manifest import machine
 
         text = json.dumps({"benchmark": name, "machine": machine(), "numbers": numbers}, indent=2)
         kept.json.write_text(text + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from experiments.config import Settings
+    from experiments.config.load import Settings
 
 HELP = """Compute latent flow (and CLAP, Wav2CLIP) of all clips, and keep them on disk.
 
@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute what is missing, behind a bar."""
-    from experiments.config import settings_from_words
+    from experiments.config.load import settings_from_words
     from experiments.errors import SettingsError
-    from experiments.training_inputs import check_inputs
-    from experiments.training_ranks import KEPT, is_main_rank, start_ranks
+    from experiments.processes.ranks import KEPT, is_main_rank, start_ranks
+    from experiments.training.checks import check_inputs
 
     settings = settings_from_words(args.settings)
     if args.batch_size < 1:
@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cache(settings: Settings, args: argparse.Namespace) -> int:
-    from experiments.latent_cache import cache_latent_flow
-    from experiments.music_cache import cache_music, hears_encoders
-    from experiments.processor import set_up_processor
-    from experiments.progress import shown_progress
-    from experiments.training_ranks import find_ranks, is_main_rank
+    from experiments.caching.latent_flow import cache_latent_flow
+    from experiments.caching.music import cache_music, hears_encoders
+    from experiments.processes.cpu import set_up_processor
+    from experiments.processes.progress import shown_progress
+    from experiments.processes.ranks import find_ranks, is_main_rank
 
     set_up_processor(settings.run.threads)
     ranks, splits = find_ranks(settings.run), tuple(args.splits)

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from experiments.errors import SettingsError
-    from experiments.report_compare import CompareOptions, compare_runs
+    from experiments.reports.compare import CompareOptions, compare_runs
 
     if args.clips < 0 or args.embed_mb < 0:
         raise SettingsError(
@@ -57,11 +57,11 @@ def run(args: argparse.Namespace) -> int:
     if done.protocols > 1:
         print(f"The runs were scored by {done.protocols} protocols; each has its own table.")
     if args.wandb:
-        from experiments.report_wandb import log_page
+        from experiments.reports.wandb_report import log_page
 
         log_page(args.out, args.wandb, args.title)
     if args.wandb_report:
-        from experiments.report_wandb import report_runs
+        from experiments.reports.wandb_report import report_runs
 
         print(f"Report: {report_runs(args.runs, args.wandb_report, args.title)}")
     return 0

@@ -75,9 +75,9 @@ def candidates(typed: list[str]) -> list[str]:
 def _words(before: list[str], last: str) -> list[str]:
     from experiments.arguments import described_modules
     from experiments.cli import build_parser, verbs
-    from experiments.config import all_settings, preset_names
-    from experiments.results import STAGES
-    from experiments.sweep_grammar import shipped_sweeps
+    from experiments.config.load import all_settings, preset_names
+    from experiments.runs.folder import STAGES
+    from experiments.sweeps.grammar import shipped_sweeps
 
     if before == ["train"]:
         return list(STAGES)

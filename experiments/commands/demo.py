@@ -42,16 +42,16 @@ def run(args: argparse.Namespace) -> int:
         )
     _check_address(args.host, args.port)
     try:
-        from experiments.demo_app import build_app, launch_app
+        from experiments.generation.demo_app import build_app, launch_app
     except ImportError as error:
         if error.name != "gradio":
             raise
         raise SettingsError(
             'The demo needs Gradio, which is not installed: pip install "gradio>=5".'
         ) from error
-    from experiments.demo_dance import Limits
-    from experiments.demo_examples import write_examples
-    from experiments.generation import load_pipeline
+    from experiments.generation.demo_dance import Limits
+    from experiments.generation.demo_examples import write_examples
+    from experiments.generation.load import load_pipeline
 
     limits = Limits(file_mb=args.max_mb, dance_s=args.max_seconds)
     pipeline = load_pipeline(args.model, args.clap_weights, args.wav2clip_weights)

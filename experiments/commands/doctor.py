@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     """Diagnose, print, and answer by the exit status."""
     from datamodules.doctor import diagnose
     from datamodules.files import write_text
-    from experiments.build.splits import build_split_rule
-    from experiments.config import settings_from_words
+    from experiments.config.load import settings_from_words
+    from experiments.factories.splits import build_split_rule
 
     settings = settings_from_words(args.settings)
     diagnosis = diagnose(args.data, build_split_rule(settings))

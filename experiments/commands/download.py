@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch, check, say where it is."""
-    from experiments.downloads import PUBLISHED, download
-    from experiments.progress import shown_progress
+    from experiments.generation.downloads import PUBLISHED, download
+    from experiments.processes.progress import shown_progress
 
     file = PUBLISHED[args.what]
     path = args.out / file.name if args.out.is_dir() else args.out

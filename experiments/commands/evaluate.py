@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from experiments.training_ranks import Ranks
+    from experiments.processes.ranks import Ranks
 
 HELP = """Score how well dance videos fit their music, by whatever method they were made.
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from experiments.errors import SettingsError
 
     if args.table:
-        from experiments.evaluation_protocol import score_table
+        from experiments.evaluation.protocol import score_table
 
         print(score_table(args.table, args.mix))
         return 0
@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
             "with evaluations."
         )
     _check(args)
-    from experiments.settings.run import RunSettings
-    from experiments.training_ranks import find_ranks, start_ranks
+    from experiments.config.run import RunSettings
+    from experiments.processes.ranks import find_ranks, start_ranks
 
     shared = RunSettings(accelerator="cpu", devices=args.processes)
     status = start_ranks(shared, "give the same command again")
@@ -106,12 +106,12 @@ def _check(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     from experiments.errors import SettingsError
-    from experiments.evaluation import clip_rows, summarise
-    from experiments.evaluation_folder import FolderOptions, score_folder, videos_in
-    from experiments.evaluation_paired import PROTOCOL, find_partners
-    from experiments.evaluation_protocol import build_protocol, interval_text, write_evaluation
-    from experiments.progress import shown_progress
-    from experiments.training_ranks import is_main_rank
+    from experiments.evaluation.clips import clip_rows, summarise
+    from experiments.evaluation.folder import FolderOptions, score_folder, videos_in
+    from experiments.evaluation.paired import PROTOCOL, find_partners
+    from experiments.evaluation.protocol import build_protocol, interval_text, write_evaluation
+    from experiments.processes.progress import shown_progress
+    from experiments.processes.ranks import is_main_rank
     from metrics.functional.optical_flow import FlowMethod
 
     flow: FlowMethod = args.flow
@@ -136,7 +136,7 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
         )
     distances, described = None, None
     if args.reference is not None:
-        from experiments.evaluation_reference import compare_folders
+        from experiments.evaluation.reference import compare_folders
 
         distances, described = compare_folders(
             folder, args.reference, options, args.extractor, args.extractor_call

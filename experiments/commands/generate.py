@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.generation_list import ListedDance
+    from experiments.generation.request_list import ListedDance
     from lightning_modules.pipeline import DabFusionPipeline, Dance, DanceRequest
 
 HELP = """Let the person in a picture dance to a song.
@@ -68,18 +68,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load, dance, write."""
     _check(args)
-    from experiments.settings.run import RunSettings
-    from experiments.training_ranks import start_ranks
+    from experiments.config.run import RunSettings
+    from experiments.processes.ranks import start_ranks
 
     status = start_ranks(RunSettings(devices=args.devices), "give the same command again")
     if status is not None:
         return status
-    from experiments.generation import load_pipeline, scene_of
-    from experiments.processor import set_up_processor
+    from experiments.generation.load import load_pipeline, scene_of
+    from experiments.processes.cpu import set_up_processor
 
     set_up_processor(args.threads)
     if args.list is not None:
-        from experiments.generation_list import read_list
+        from experiments.generation.request_list import read_list
 
         listed = read_list(args.list, args.files[0])
     pipe = load_pipeline(args.model, args.clap_weights, args.wav2clip_weights, args.segmenter)
@@ -126,7 +126,7 @@ def _check_writable(out: Path, sheet: Path | None) -> None:
     """Refuse before a long computation where its result could not be kept."""
     import os
 
-    from experiments.generation import sheet_format
+    from experiments.generation.load import sheet_format
 
     if sheet is not None:
         sheet_format(sheet)
@@ -166,8 +166,8 @@ def _request(args: argparse.Namespace, picture: Path, song: Path) -> DanceReques
 
 
 def _one(pipe: DabFusionPipeline, args: argparse.Namespace) -> None:
-    from experiments.generation import write_sheet
-    from experiments.progress import shown_progress
+    from experiments.generation.load import write_sheet
+    from experiments.processes.progress import shown_progress
 
     picture, song, out = args.files
     request = _request(args, picture, song)
@@ -182,10 +182,10 @@ def _many(pipe: DabFusionPipeline, args: argparse.Namespace, listed: list[Listed
     """The dances of a list, some at a time: what lies on disk stays if one fails."""
     from dataclasses import replace
 
-    from experiments.progress import shown_progress
-    from experiments.settings.run import RunSettings
-    from experiments.sharing import in_batches, share_work
-    from experiments.training_ranks import find_ranks
+    from experiments.config.run import RunSettings
+    from experiments.processes.progress import shown_progress
+    from experiments.processes.ranks import find_ranks
+    from experiments.processes.share import in_batches, share_work
 
     common = _request(args, listed[0].picture, listed[0].song)
     run = RunSettings(devices=args.devices)
@@ -209,7 +209,7 @@ def _many(pipe: DabFusionPipeline, args: argparse.Namespace, listed: list[Listed
 
 
 def _write(dance: Dance, out: Path, beat_ticks: bool) -> Dance:
-    from experiments.generation import draw_beat_ticks
+    from experiments.generation.load import draw_beat_ticks
 
     if beat_ticks:
         dance = draw_beat_ticks(dance)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from datamodules.prepare import PrepareReport
-    from experiments.config import Settings
+    from datamodules.preparation.prepare import PrepareReport
+    from experiments.config.load import Settings
 
 HELP = """Prepare a folder of dance videos for training.
 
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare with a progress bar, then say what was left out and what to do next."""
     from datamodules.files import is_no_space
-    from experiments.config import settings_from_words
+    from experiments.config.load import settings_from_words
     from experiments.errors import SettingsError
 
     settings = replace(settings_from_words(args.settings), data=str(args.out))
@@ -136,8 +136,8 @@ def _prepare_shown(args: argparse.Namespace, settings: Settings) -> PrepareRepor
 
 def _check_encoders(settings: Settings) -> None:
     """Refuse before hours of preparation what would be refused after them."""
-    from experiments.build.music import build_encoders
     from experiments.errors import SettingsError
+    from experiments.factories.music import build_encoders
 
     if build_encoders(settings) is None:
         raise SettingsError(
@@ -149,8 +149,8 @@ def _check_encoders(settings: Settings) -> None:
 def _embed(settings: Settings) -> None:
     """Embeddings of all clips into the stores that training and `dabfusion cache` look into."""
     from datamodules.splits import SPLITS
-    from experiments.music_cache import cache_music
-    from experiments.progress import shown_progress
+    from experiments.caching.music import cache_music
+    from experiments.processes.progress import shown_progress
 
     with shown_progress("Music embeddings") as progress:
         cache_music(settings, splits=SPLITS, progress=progress)
@@ -167,7 +167,7 @@ def prepare_folder(
     keypoints: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> PrepareReport:
-    """`datamodules.prepare.prepare` with the settings' rate, size and fit.
+    """`datamodules.preparation.prepare.prepare` with the settings' rate, size and fit.
 
     Args:
         videos: folder of videos.
@@ -180,8 +180,8 @@ def prepare_folder(
         progress: told the step, how much is done and how much there is.
     """
     from datamodules.index import DatasetSettings
-    from datamodules.prepare import PrepareOptions, prepare
-    from datamodules.prepare_beats import BeatOptions
+    from datamodules.preparation.beats import BeatOptions
+    from datamodules.preparation.prepare import PrepareOptions, prepare
 
     clips = settings.clips
     options = PrepareOptions(

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Go down the road, then print where everything is."""
-    from experiments.quickstart import plan_quickstart, run_quickstart
+    from experiments.quickstart.steps import plan_quickstart, run_quickstart
 
     run_quickstart(plan_quickstart(args.out, args.minutes, args.settings))
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from experiments.config import Settings
+    from experiments.config.load import Settings
 
 HELP = """List the settings: name, type, default, meaning.
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the settings or the presets."""
-    from experiments.config import PRESETS, all_settings, preset_names, settings_from_words
+    from experiments.config.load import PRESETS, all_settings, preset_names, settings_from_words
     from experiments.errors import SettingsError
 
     if args.presets:

@@ -1,4 +1,4 @@
-"""`dabfusion study`: questions with an answer, each a module under `experiments/studies`."""
+"""`dabfusion study`: questions with an answer, each a folder under `experiments/studies`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name.replace('_', ' '):20}{summary}")
         return 0
     name, rest = find_module("studies", args.words, needs_help=True)
-    study = importlib.import_module(f"experiments.studies.{name}")
+    study = importlib.import_module(f"experiments.studies.{name}.study")
     examples = "\n".join(["examples:", *(f"  {example}" for example in study.EXAMPLES)])
     parser = Parser(f"dabfusion study {name.replace('_', ' ')}", study.HELP, examples)
     study.add_arguments(parser)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from experiments.sweep_grammar import Sweep
-    from experiments.sweep_store import SweepStore
-    from experiments.sweep_worker import Finished
+    from experiments.sweeps.grammar import Sweep
+    from experiments.sweeps.store import SweepStore
+    from experiments.sweeps.worker import Finished
 
 HELP = """Run a sweep or an ablation: every trial trains, dances on held-out clips and is scored.
 
@@ -56,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
     """One trial, one worker, or several workers and the report."""
     _check(args)
     if args.trial:
-        from experiments.sweep_trial import run_trial
+        from experiments.sweeps.trial import run_trial
 
         return run_trial(args.trial, args.words, args.clips)
-    from experiments.sweep_grammar import load_sweep, shipped_sweeps
+    from experiments.sweeps.grammar import load_sweep, shipped_sweeps
 
     if not args.words:
         names = shipped_sweeps()
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     file, *words = args.words
     sweep = load_sweep(file)
     if args.wandb:
-        from experiments.sweep_wandb import run_agents
+        from experiments.sweeps.wandb_agents import run_agents
 
         return run_agents(sweep, words, args.project, args.workers)
     return _run_here(args, sweep, words)
@@ -86,9 +86,9 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _run_here(args: argparse.Namespace, sweep: Sweep, words: list[str]) -> int:
-    from experiments.sweep_grammar import fixed_values
-    from experiments.sweep_store import SweepStore
-    from experiments.sweep_worker import run_worker
+    from experiments.sweeps.grammar import fixed_values
+    from experiments.sweeps.store import SweepStore
+    from experiments.sweeps.worker import run_worker
 
     fixed_values(sweep, words)
     out = args.out or Path("sweeps") / sweep.name
@@ -164,8 +164,8 @@ _OPEN = ("running", "waiting")
 
 
 def _report(store: SweepStore) -> int:
-    from experiments.report_compare import CompareOptions, compare_runs
-    from experiments.sweep_report import write_sweep_report
+    from experiments.reports.compare import CompareOptions, compare_runs
+    from experiments.sweeps.report import write_sweep_report
 
     report = write_sweep_report(store, store.root / "report")
     print(report.read_text("utf-8"))

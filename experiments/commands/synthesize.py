@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from experiments.config import Settings
+    from experiments.config.load import Settings
 
 HELP = """Render dancers and music into a data set.
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Render with a progress bar, then say what to do next."""
     from rich.progress import Progress
 
-    from experiments.config import settings_from_words
+    from experiments.config.load import settings_from_words
 
     settings = settings_from_words(args.settings)
     with Progress() as bar:
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 def render(out: str | Path, settings: Settings, progress: Callable[[int, int], None]) -> list[str]:
     """Render what `settings.synthetic` and `settings.seed` describe; returns the videos' names."""
-    from datamodules.synthetic import render_dataset
+    from datamodules.synthetic.dataset import render_dataset
 
     rendered = settings.synthetic
     return render_dataset(

@@ -47,16 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, then train, or print the plan."""
-    from experiments.config import settings_from_words
-    from experiments.training_inputs import check_inputs
-    from experiments.training_ranks import RESUME, find_ranks, is_main_rank, start_ranks
-    from experiments.training_resume import decide_start
+    from experiments.config.load import settings_from_words
+    from experiments.processes.ranks import RESUME, find_ranks, is_main_rank, start_ranks
+    from experiments.training.checks import check_inputs
+    from experiments.training.resume import decide_start
 
     settings = settings_from_words(args.settings)
     if is_main_rank():
         check_inputs(settings, args.stage)
     if args.dry_run:
-        from experiments.training_plan import print_plan
+        from experiments.training.plan import print_plan
 
         print_plan(settings, args.stage, probe=not args.no_probe)
         return 0
@@ -65,13 +65,13 @@ def run(args: argparse.Namespace) -> int:
     status = start_ranks(settings.run, RESUME)
     if status is not None:
         return status
-    from experiments.training import train_stage
+    from experiments.training.train import train_stage
 
     folder = train_stage(settings, args.stage)
     if is_main_rank():
         print(f"Trained: {folder.path} (its networks are in {folder.export}).", file=sys.stderr)
         if args.stage == "music-adapter":
-            from experiments.training_adapter import REPORT, print_report
+            from experiments.training.adapter import REPORT, print_report
 
             print_report(folder.export / REPORT)
         print(_next(args.stage, folder.path.as_posix(), settings.data))

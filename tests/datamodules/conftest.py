@@ -4,7 +4,7 @@ import pytest
 from dance_folder import SIZE, write_folder
 
 from datamodules.index import DatasetSettings
-from datamodules.prepare import PrepareOptions, prepare
+from datamodules.preparation.prepare import PrepareOptions, prepare
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,12 @@ from dance_folder import RATE, SIZE, TEST, TRAIN, VAL, beats_of, shown_time, wri
 from datamodules.aist import AISTDataModule, ClipContent, LoaderOptions, SplitRule, WindowRule
 from datamodules.augment import MIRRORED_JOINTS, clip_beats, mirror_keypoints
 from datamodules.batch import KEYPOINTS, ClipBatch
-from datamodules.beats import beat_features
 from datamodules.cache import FeatureStore
 from datamodules.clips import ClipDataset
 from datamodules.errors import DataError
 from datamodules.index import DatasetSettings
-from datamodules.prepare import PrepareOptions, prepare
+from datamodules.media.beats import beat_features
+from datamodules.preparation.prepare import PrepareOptions, prepare
 from datamodules.windows import Window, clip_id, cut, parse_clip_id, spread
 
 RULE = WindowRule(frames=16, stride=8, fps=10.0)

@@ -13,10 +13,10 @@ from made_videos import clock_frame, encode
 from datamodules.doctor import Diagnosis, diagnose
 from datamodules.errors import DataError
 from datamodules.index import DatasetSettings, read_dataset, read_index, write_index
-from datamodules.prepare import PrepareOptions, prepare
-from datamodules.prepare_video import record_path
+from datamodules.media.video import probe
+from datamodules.preparation.prepare import PrepareOptions, prepare
+from datamodules.preparation.video_task import record_path
 from datamodules.splits import SplitRule
-from datamodules.video import probe
 
 Row = dict[str, Any]
 STEADY = [k / 20 for k in range(40)]

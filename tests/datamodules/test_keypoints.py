@@ -18,7 +18,7 @@ from datamodules.keypoints import (
     read_true_beats,
     resample,
 )
-from datamodules.prepare import PrepareOptions, prepare
+from datamodules.preparation.prepare import PrepareOptions, prepare
 
 
 class Boom:

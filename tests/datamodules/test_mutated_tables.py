@@ -11,9 +11,9 @@ from dance_folder import TRAIN
 from mutated_tables import COUNT, mutate
 
 from datamodules.aist_names import parse
-from datamodules.beats import read_beat_file
 from datamodules.errors import DataError
 from datamodules.index import DatasetSettings, read_dataset, read_index, write_index
+from datamodules.media.beats import read_beat_file
 from datamodules.splits import read_list
 
 SAMPLE = range(0, COUNT, 3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datamodules.scene import View, dancer_mask, empty_view, measure_view
-from datamodules.synthetic import DanceSpec, RenderedClip, render_clip
+from datamodules.synthetic.dataset import DanceSpec, RenderedClip, render_clip
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from tiny_runs import NAMES, SIZE, TINY
 
-from datamodules.synthetic import DanceSpec, render_clip
-from datamodules.video import write_video
+from datamodules.media.video import write_video
+from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments import cli
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from datamodules.index import DatasetSettings
-from datamodules.prepare import PrepareOptions, prepare
-from datamodules.synthetic import DanceSpec, render_clip
-from datamodules.video import write_video
+from datamodules.media.video import write_video
+from datamodules.preparation.prepare import PrepareOptions, prepare
+from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments import cli
 
 NAMES = (
@@ -116,7 +116,7 @@ def run_cli(*words: str, timeout: float = 600.0, **more: str) -> subprocess.Comp
 
 #: Forks processes that have the heavy imports behind them already.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["experiments.cli", "experiments.training"])
+_FORKS.set_forkserver_preload(["experiments.cli", "experiments.training.train"])
 
 
 def forked_cli(*words: str) -> ForkServerProcess:
@@ -155,3 +155,16 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     """The run's metrics without the clock."""
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+def rank_of(parent: int, rank: int) -> int:
+    """The process that is a rank of a watched run, found by its environment."""
+    for task in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (task / "status").read_text(encoding="utf-8")
+            variables = (task / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"PPid:\t{parent}\n" in status and f"LOCAL_RANK={rank}".encode() in variables:
+            return int(task.name)
+    raise AssertionError(f"No rank {rank} below process {parent}.")

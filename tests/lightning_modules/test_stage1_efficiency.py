@@ -6,15 +6,15 @@ import pytest
 import torch
 from test_stage1_training import PAIRS, Pairs, fit, settings
 
-from experiments.build.stage1 import build_autoencoder, check_norm
 from experiments.cli import main
-from experiments.errors import SettingsError
-from experiments.settings.stage1 import (
+from experiments.config.stage1 import (
     Stage1LossSettings,
     Stage1NetworkSettings,
     Stage1Settings,
     Stage1TrainSettings,
 )
+from experiments.errors import SettingsError
+from experiments.factories.stage1 import build_autoencoder, check_norm
 from lightning_modules.lfdm_checkpoint import write_lfdm
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 

@@ -18,7 +18,7 @@ from lightning_modules.joints import (
 from lightning_modules.networks.regions import Regions
 from lightning_modules.networks.vgg import VGG19Pyramid
 from lightning_modules.networks.warp import coordinate_grid
-from lightning_modules.reconstruction import reconstruction_scores, reconstruction_sums
+from metrics.reconstruction import reconstruction_scores, reconstruction_sums
 
 
 def flat(value: float, size: int = 16) -> torch.Tensor:

@@ -14,14 +14,14 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from datamodules.batch import ClipBatch
-from datamodules.synthetic_clip import DanceSpec, render_clip
-from experiments.build.stage1 import build_autoencoder, build_autoencoder_module
-from experiments.settings.stage1 import (
+from datamodules.synthetic.clip import DanceSpec, render_clip
+from experiments.config.stage1 import (
     Stage1LossSettings,
     Stage1NetworkSettings,
     Stage1Settings,
     Stage1TrainSettings,
 )
+from experiments.factories.stage1 import build_autoencoder, build_autoencoder_module
 from lightning_modules.autoencoder import AutoencoderOptimizer
 
 PAIRS = 4  # clips a step

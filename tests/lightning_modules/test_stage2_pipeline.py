@@ -12,10 +12,10 @@ from PIL import Image
 from tiny_models import tiny_pipeline
 
 from datamodules.errors import DataError
-from datamodules.images import read_image
+from datamodules.media.images import read_image
 from lightning_modules.errors import CheckpointError
+from lightning_modules.generation.inputs import as_pixels
 from lightning_modules.pipeline import DabFusionPipeline, DanceRequest
-from lightning_modules.pipeline_inputs import as_pixels
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = 22050
@@ -184,7 +184,7 @@ def test_an_opened_picture_is_its_file(tmp_path: Path) -> None:
 
 
 def test_a_dance_is_saved_with_its_sound(pipe, picture, song, tmp_path: Path) -> None:
-    from datamodules.video import probe
+    from datamodules.media.video import probe
 
     path = pipe(picture, song, sample_rate=RATE, seconds=1.0).save(tmp_path / "dance.mp4")
     info = probe(path)

@@ -9,17 +9,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from datamodules.synthetic import render_clip
-from experiments.evaluation_reference import extractor_of
-from experiments.studies.features_corruptions import DAMAGES, Noticed, notice
-from experiments.studies.features_training import (
+from datamodules.synthetic.dataset import render_clip
+from experiments.evaluation.reference import extractor_of
+from experiments.studies.features.corruptions import DAMAGES, Noticed, notice
+from experiments.studies.features.training import (
     draw_windows,
     held_out_skill,
     pose_values,
     render_dancers,
     train_network,
 )
-from experiments.studies.metric_members import changed, dance_specs
+from experiments.studies.metric.members import changed, dance_specs
 from metrics import FrechetVideoDistance
 from metrics import functional as F
 from metrics.dancer_features import DancerNetwork, DancerVideoFeatures, windows_of

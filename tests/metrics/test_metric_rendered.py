@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datamodules.synthetic import DanceSpec, Scene, render_clip
+from datamodules.synthetic.dataset import DanceSpec, Scene, render_clip
 from metrics import functional as F
 from metrics.motion_source import beats_of
 
@@ -24,7 +24,7 @@ SPECS = [
 
 def score_of_joints(spec: DanceSpec) -> float:
     """The corrected score from true key points: nothing is painted."""
-    from datamodules.synthetic_music import beat_times
+    from datamodules.synthetic.music import beat_times
 
     scene = Scene(spec)
     points = torch.from_numpy(scene.keypoints())[None]

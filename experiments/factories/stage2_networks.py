@@ -1,0 +1,82 @@
+"""Settings -> the networks of stage 2. Nothing here loads Lightning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from experiments.config.load import Settings
+from lightning_modules.networks.denoiser import FlowUNet3D
+from lightning_modules.networks.music import CLAP_TOKEN_DIM, MusicConditioner
+
+if TYPE_CHECKING:
+    from lightning_modules.networks.music_adapter import MusicAdapters
+
+
+def build_denoiser(settings: Settings, image_channels: int) -> FlowUNet3D:
+    """The denoiser for a stage 1 whose latent map has `image_channels` channels."""
+    network = settings.stage2.network
+    denoiser = FlowUNet3D(
+        image_channels=image_channels,
+        music_dim=settings.music.dim,
+        width=network.width,
+        multipliers=tuple(network.multipliers),
+        embedding=network.embedding,
+        blocks=network.blocks,
+        patch=network.patch,
+        stem_kernel=network.stem_kernel,
+        temporal_conv=tuple(network.temporal_conv),
+        temporal_attention=tuple(network.temporal_attention),
+        spatial_attention=tuple(network.spatial_attention),
+        middle_attention=network.middle_attention,
+        heads=network.heads,
+        head_dim=network.head_dim,
+        groups=network.groups,
+        flow=network.flow,
+        prediction=network.prediction,
+    )
+    if settings.stage2.train.gradient_checkpointing:
+        denoiser.enable_gradient_checkpointing()
+    return denoiser.to(memory_format=torch.channels_last)
+
+
+def build_conditioner(settings: Settings) -> MusicConditioner:
+    """The music conditioner, behind trained adapters where the settings name some."""
+    music = settings.music
+    adapters = _trained_adapters(settings)
+    adapted: dict[str, int] = {}
+    if adapters is not None:
+        adapted = {n: adapters.config["width"] for n in adapters.names if getattr(music, n)}
+    conditioner = MusicConditioner(
+        dim=music.dim,
+        beats=music.beats,
+        spectral=music.spectral,
+        clap=music.clap,
+        clap_tokens=music.clap_tokens,
+        wav2clip=music.wav2clip,
+        frames=settings.clips.frames,
+        clap_token_dim=clap_token_dim(settings),
+        adapted=adapted or None,
+    )
+    if adapters is not None:
+        conditioner.take_adapters(adapters)
+    return conditioner
+
+
+def clap_token_dim(settings: Settings) -> int:
+    """Width of the tokens of the CLAP checkpoint that the settings name."""
+    music = settings.music
+    if not (music.clap_tokens and music.clap_weights):
+        return CLAP_TOKEN_DIM
+    from lightning_modules.music.clap import token_dim
+
+    return token_dim(music.clap_weights)
+
+
+def _trained_adapters(settings: Settings) -> MusicAdapters | None:
+    if not settings.music.adapter:
+        return None
+    from experiments.factories.adapter import load_adapters
+
+    return load_adapters(settings)

@@ -1,0 +1,168 @@
+"""Run folders: what is in one, written so that a kill at any moment leaves the last whole state.
+
+    config.yaml        the resolved settings
+    manifest.json      where it comes from: command, commit, versions, hardware, data digest
+    metrics.jsonl      one JSON object a line: step, seconds since the start, metrics
+    checkpoints/       last.ckpt, best.ckpt, and step-N.ckpt where run.keep_every says so
+    samples/           videos with sound
+    export/            the trained networks, to be used without this package's training part
+    log.txt            messages and tracebacks
+
+No path inside a run folder is absolute, so it can be moved, renamed and continued elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.config.load import Settings, from_dict, read_yaml, to_dict
+from experiments.errors import SettingsError
+
+#: Version of the run folder's format; raised when an older reader would misread a folder.
+FORMAT = 1
+STAGES = ("autoencoder", "diffusion", "music-adapter")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run, and reading and writing of its small files."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Where the run comes from."""
+        return self.path / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint, from which a run goes on."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def samples(self) -> Path:
+        """Videos with sound."""
+        return self.path / "samples"
+
+    @property
+    def export(self) -> Path:
+        """The trained networks."""
+        return self.path / "export"
+
+    @property
+    def log(self) -> Path:
+        """Messages and tracebacks."""
+        return self.path / "log.txt"
+
+    def exists(self) -> bool:
+        """Whether a run has been started here; its manifest is the first sign of it."""
+        return self.manifest.exists() or self.last.exists()
+
+    def write_settings(self, settings: Settings) -> None:
+        """Write `config.yaml`."""
+        write_text(self.config, yaml.safe_dump(to_dict(settings), sort_keys=False))
+
+    def read_settings(self) -> Settings:
+        """The settings of `config.yaml`.
+
+        Raises:
+            SettingsError: If they are missing, unreadable or of another version of the program.
+        """
+        if not self.config.is_file():
+            raise SettingsError(
+                f'"{self.path}" holds no run: config.yaml is missing; give the folder that '
+                "`dabfusion train` wrote."
+            )
+        return from_dict(read_yaml(self.config), f'The file "{self.config}"')
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Write `manifest.json`."""
+        write_text(self.manifest, json.dumps(manifest, indent=2) + "\n")
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest, checked for a format that this version reads.
+
+        Raises:
+            SettingsError: If it is missing, unreadable or of a newer format.
+        """
+        try:
+            manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise SettingsError(
+                f'"{self.path}" holds no run: manifest.json is missing; give the folder that '
+                "`dabfusion train` wrote."
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise SettingsError(
+                f'"{self.manifest}" is no readable JSON; restore it from a copy of the run.'
+            ) from error
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        if found != FORMAT:
+            raise SettingsError(
+                f'"{self.path}" is a run of format {found}, and this version reads {FORMAT}; '
+                "use the version of dabfusion that wrote it."
+            )
+        if manifest.get("stage") not in STAGES:
+            raise SettingsError(
+                f'"{self.manifest}" names the stage {manifest.get("stage")!r}; '
+                f"it must be one of {', '.join(STAGES)}."
+            )
+        return dict(manifest)
+
+    def read_metrics(self) -> Iterator[dict[str, Any]]:
+        """The lines of `metrics.jsonl`; a last line cut off by a kill is left out."""
+        if not self.metrics.exists():
+            return
+        with self.metrics.open(encoding="utf-8") as file:
+            for line in file:
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    return
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that a kill leaves either the old one or the new one."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to, which takes its place at the end.
+
+    The bytes are on the disk before the name changes: after a loss of power, too, one of the two
+    files is whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,273 @@
+"""What a pipeline is given, in every form it may come in."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from datamodules.media.audio import SAMPLE_RATE, beat_features, spectral_features, track_beats
+from datamodules.media.video import (
+    DataError,
+    alpha_of,
+    fit_image,
+    has_alpha,
+    over_white,
+    read_audio,
+    read_cutout,
+    read_image,
+    read_mask,
+    rgb_of,
+)
+from lightning_modules.errors import CheckpointError
+from lightning_modules.generation.files import PipelineSettings
+from lightning_modules.generation.people import Scene, place_person
+
+Picture = str | os.PathLike[str] | Tensor | NDArray[Any] | Any
+"""A path, a PIL image, or RGB pixels: uint8 (3, H, W) or (H, W, 3), or float in [0, 1]."""
+Song = str | os.PathLike[str] | NDArray[np.floating] | Tensor
+"""A path that FFmpeg reads, or mono samples (S,) in [-1, 1]."""
+Encoder = Callable[[NDArray[np.float32], int, int, float, float], dict[str, Tensor]]
+"""Music features by name, each (1, D) or (1, N, D), of (samples (S,), hertz, N frames, frames a
+second, second of the song at frame 0)."""
+Segmenter = Callable[[Tensor], Tensor]
+"""Finds the person in a picture (3, H, W) uint8: a mask (H, W) in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class DanceRequest:
+    """One dance of a batch; the fields are the arguments of a call of the pipeline."""
+
+    image: Picture
+    music: Song
+    sample_rate: int | None = None
+    start_s: float = 0.0
+    tempo_bpm: float | None = None
+    beat_file: str | os.PathLike[str] | None = None
+    generator: torch.Generator | int = 0
+    mask: Picture | None = None
+    background: Picture | Scene | None = None
+    person_height: float | None = None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A song as the networks hear it, N frames long."""
+
+    beat_features: Tensor
+    """(1, N, 7)."""
+    music: dict[str, Tensor]
+    beats_s: NDArray[np.float64]
+    """(M,) beats of the whole song, seconds from its start."""
+    audio: NDArray[np.float32]
+    """(S,) from the dance's first frame to its last."""
+    sample_rate: int
+    start_s: float
+    frames: int
+
+
+def reference_picture(
+    request: DanceRequest,
+    settings: PipelineSettings,
+    scene: Scene | None,
+    segmenter: Segmenter | None,
+) -> Tensor:
+    """A request's picture as the networks see it, (3, S, S) uint8.
+
+    The person is cut out and set into the scene where a mask, a background or a height is given,
+    a segmenter is there, or the picture itself is transparent around the person and a scene is
+    known. Otherwise the whole picture is put into the square, as in training.
+
+    Raises:
+        DataError: something cannot be read, is missing for cutting out, or does not fit.
+    """
+    colours, alpha = _colours(request.image)
+    asked = (request.mask, request.background, request.person_height, segmenter)
+    if all(part is None for part in asked) and (alpha is None or scene is None):
+        flat = request.image
+        pixels = read_image(flat) if isinstance(flat, str | os.PathLike) else as_pixels(flat)
+        return fit_image(pixels, settings.size, settings.fit)
+    if request.mask is not None:
+        mask = _mask(request.mask)
+    elif alpha is not None:
+        mask = alpha
+    elif segmenter is not None:
+        mask = segmenter(colours)
+    else:
+        raise DataError(
+            "The person cannot be cut out: give a mask (generate: --mask PNG), a picture that is "
+            "transparent around the person, or a segmentation model (generate: --segmenter FOLDER)."
+        )
+    try:
+        return place_person(colours, mask, _scene(request, settings, scene))
+    except DataError:
+        raise
+    except ValueError as error:  # a mask or a height that the user gave
+        raise DataError(str(error)) from error
+
+
+def _scene(request: DanceRequest, settings: PipelineSettings, scene: Scene | None) -> Scene:
+    """The scene to set a person into: the request's own, where it has one, else the model's."""
+    given, height = request.background, request.person_height
+    if isinstance(given, Scene):
+        scene = given
+    elif given is not None:
+        pixels = read_image(given) if isinstance(given, str | os.PathLike) else as_pixels(given)
+        background = fit_image(pixels, settings.size, settings.fit)
+        if scene is not None:
+            scene = replace(scene, background=background)
+        elif height is not None:
+            scene = Scene(background, height, feet=(1.0 + height) / 2)
+    if scene is None:
+        raise DataError(
+            "The model keeps no scene of its training data: give a prepared folder as background, "
+            "or a background picture and person_height (generate: --background, --person-height)."
+        )
+    return scene if height is None else replace(scene, height=height)
+
+
+def heard_song(
+    request: DanceRequest,
+    seconds: float | None,
+    fps: float,
+    needs: Sequence[str],
+    encoder: Encoder | None,
+) -> Heard:
+    """Track the beats of a whole song and compute its features, N frames long.
+
+    Args:
+        request: its song, start, tempo and beats.
+        seconds: length; None: to the end of the song.
+        fps: frames a second.
+        needs: names of the features that the conditioner reads.
+        encoder: computes those that are not `spectral`.
+
+    Raises:
+        DataError: the song cannot be read, or is too short.
+        CheckpointError: features are needed, and nothing computes them.
+    """
+    _check_numbers(request)
+    audio, rate = read_samples(request)
+    left = len(audio) / rate - request.start_s
+    length = left if seconds is None else min(seconds, left)
+    frames = int(length * fps + 1e-6)
+    if frames < 2:
+        raise DataError(
+            f"The song has {max(left, 0.0):.2f} s of sound from second {request.start_s:g}, "
+            f"and a dance needs at least {2 / fps:g} s: give a longer song or an earlier start."
+        )
+    beat_file = None if request.beat_file is None else Path(request.beat_file)
+    track = track_beats(audio, rate, request.tempo_bpm, beat_file)
+    beats = beat_features(
+        track.beats_s, track.onset_envelope, track.envelope_rate_hz, frames, fps, request.start_s
+    )
+    music: dict[str, Tensor] = {}
+    if "spectral" in needs:
+        spectral = spectral_features(audio, rate, frames, fps, request.start_s)
+        music["spectral"] = torch.from_numpy(spectral)[None]
+    if encoder is not None:
+        music |= encoder(audio, rate, frames, fps, request.start_s)
+    missing = [name for name in needs if name not in music]
+    if missing:
+        raise CheckpointError(
+            f"This model hears {' and '.join(missing)}, which frozen encoders compute: give "
+            "their weights (generate: --clap-weights, --wav2clip-weights; from Python: "
+            "encoder=MusicEncoders(...))."
+        )
+    first = round(request.start_s * rate)
+    sound = audio[first : first + round(frames / fps * rate)]
+    features = torch.from_numpy(beats)[None]
+    return Heard(features, music, track.beats_s, sound, rate, request.start_s, frames)
+
+
+def read_samples(request: DanceRequest) -> tuple[NDArray[np.float32], int]:
+    """A request's song as mono samples (S,), and their rate in hertz.
+
+    Raises:
+        DataError: it cannot be read, is not mono or not finite, or its rate is none.
+    """
+    if isinstance(request.music, str | os.PathLike):
+        return read_audio(request.music, SAMPLE_RATE), SAMPLE_RATE
+    if not request.sample_rate:
+        raise DataError("Music given as samples needs its sample_rate in hertz.")
+    rate = request.sample_rate
+    if not float(rate).is_integer() or rate < 1:
+        raise DataError(f"sample_rate is {rate}, but must be a whole number of hertz.")
+    samples = np.asarray(request.music)
+    if np.issubdtype(samples.dtype, np.unsignedinteger):
+        raise DataError(f"Music samples are floats or signed integers, not {samples.dtype}.")
+    audio = samples.astype(np.float32, copy=False)
+    if np.issubdtype(samples.dtype, np.integer):
+        audio = audio / -float(np.iinfo(samples.dtype).min)
+    if audio.ndim != 1:
+        raise DataError(f"Music samples must be mono, of shape (S,), not {audio.shape}.")
+    if not np.isfinite(audio).all():
+        raise DataError("The music holds samples that are not finite numbers.")
+    return audio, int(rate)
+
+
+def _check_numbers(request: DanceRequest) -> None:
+    if not (math.isfinite(request.start_s) and request.start_s >= 0.0):
+        raise DataError(f"The start is {request.start_s:g} s, but must be 0 s or later.")
+    tempo = request.tempo_bpm
+    if tempo is not None and not (math.isfinite(tempo) and tempo > 0.0):
+        raise DataError(f"The tempo is {tempo:g}, but must be above 0 beats a minute.")
+
+
+def as_pixels(image: Tensor | NDArray[Any] | Any) -> Tensor:
+    """A PIL image, or RGB pixels of any layout, as uint8 (3, H, W); a PIL image as `read_image`
+    shows its file.
+
+    Raises:
+        ValueError: it has no three colours.
+    """
+    if isinstance(image, Image.Image):
+        return over_white(ImageOps.exif_transpose(image))
+    image = torch.as_tensor(image)
+    if image.ndim != 3 or 3 not in (image.shape[0], image.shape[-1]):
+        raise ValueError(f"A picture has shape (3, H, W) or (H, W, 3), not {tuple(image.shape)}.")
+    if image.shape[0] != 3:
+        image = image.permute(2, 0, 1)
+    if image.dtype.is_floating_point:
+        image = image.clamp(0, 1).mul(255).round()
+    return image.to(torch.uint8)
+
+
+def as_generator(generator: torch.Generator | int) -> torch.Generator:
+    """A generator as it is, or a new one for a seed."""
+    if isinstance(generator, torch.Generator):
+        return generator
+    return torch.Generator().manual_seed(generator)
+
+
+def _colours(image: Picture) -> tuple[Tensor, Tensor | None]:
+    """Pixels (3, H, W) uint8 with nothing laid under them, and the alpha channel (H, W), if any."""
+    if isinstance(image, str | os.PathLike):
+        return read_cutout(image)
+    if not isinstance(image, Image.Image):
+        return as_pixels(image), None
+    upright = ImageOps.exif_transpose(image)
+    return rgb_of(upright), alpha_of(upright) if has_alpha(upright) else None
+
+
+def _mask(mask: Picture) -> Tensor:
+    """A mask of any kind as (H, W) float32 in [0, 1]."""
+    if isinstance(mask, str | os.PathLike):
+        return read_mask(mask)
+    if isinstance(mask, Image.Image):
+        mask = ImageOps.exif_transpose(mask)
+        return alpha_of(mask) if has_alpha(mask) else rgb_of(mask).float().mean(0) / 255.0
+    values = torch.as_tensor(mask).squeeze()
+    if values.ndim != 2:
+        raise ValueError(f"A mask has shape (H, W), not {tuple(values.shape)}.")
+    scale = 255.0 if values.dtype == torch.uint8 else 1.0
+    return (values.float() / scale).clamp(0, 1)

@@ -1,0 +1,90 @@
+"""Probes find a planted relation and none in noise; the study goes the whole road."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_runs import TINY
+
+from experiments import cli
+from experiments.studies.music.probes import (
+    canonical_correlation,
+    explained,
+    folds,
+    held_out,
+    hits,
+    ridge,
+    shuffled_groups,
+)
+
+GROUPS = [f"m{i % 12}" for i in range(240)]
+
+
+def planted(noise: float) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(240, 30))
+    return x, x[:, :1] * 2 - x[:, 3:4] + noise * rng.normal(size=(240, 1))
+
+
+def test_a_group_is_held_out_as_a_whole_and_each_once() -> None:
+    masks = list(folds(GROUPS))
+    assert np.sum(masks, axis=0).tolist() == [1] * 240
+    for mask in masks:
+        inside = {g for g, m in zip(GROUPS, mask, strict=True) if m}
+        assert not inside & {g for g, m in zip(GROUPS, mask, strict=True) if not m}
+    with pytest.raises(ValueError, match="folds"):
+        list(folds(["a", "b"]))
+
+
+def test_both_ways_to_solve_a_ridge_agree() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(20, 8)), rng.normal(size=(20, 2))
+    wide = np.concatenate([x, np.zeros((20, 40))], axis=1)
+    (few, offset), (many, wide_offset) = ridge(x, y, 3.0), ridge(wide, y, 3.0)
+    np.testing.assert_allclose(few, many[:8], atol=1e-9)
+    np.testing.assert_allclose(offset, wide_offset, atol=1e-9)
+
+
+def test_a_planted_relation_is_found_and_noise_is_not() -> None:
+    x, y = planted(0.1)
+    assert explained(y, held_out(x, y, GROUPS)).mean() > 0.95
+    rng = np.random.default_rng(5)
+    assert explained(y, held_out(rng.normal(size=x.shape), y, GROUPS)).mean() < 0.05
+    assert canonical_correlation(x[:, :6], np.concatenate([y, x[:, 20:23]], 1), GROUPS) > 0.9
+    assert abs(canonical_correlation(rng.normal(size=(240, 6)), y, GROUPS)) < 0.25
+
+
+def test_what_only_a_piece_knows_is_no_finding() -> None:
+    """A feature that names the piece predicts a target that is drawn for each piece only in it."""
+    rng = np.random.default_rng(2)
+    names = sorted(set(GROUPS))
+    value = dict(zip(names, rng.normal(size=12), strict=True))
+    x = np.eye(12)[[names.index(g) for g in GROUPS]]
+    y = np.array([[value[g]] for g in GROUPS])
+    assert explained(y, held_out(x, y, GROUPS)).mean() < 0.05
+
+
+def test_classes_are_named() -> None:
+    x, y = planted(0.0)
+    labels = ["high" if v > 0 else "low" for v in y[:, 0]]
+    assert hits(labels, x, GROUPS).mean() > 0.85
+    assert hits(labels, np.random.default_rng(3).normal(size=x.shape), GROUPS).mean() < 0.65
+
+
+def test_shuffling_gives_every_piece_the_features_of_another() -> None:
+    rows = np.array([[float(group[1:])] for group in GROUPS])
+    moved = shuffled_groups(rows, GROUPS, seed=0)
+    assert not (moved == rows).any()
+    assert sorted(set(moved[:, 0])) == sorted(set(rows[:, 0]))
+
+
+def test_too_few_pieces_are_refused_in_a_sentence(data, tmp_path, capsys) -> None:
+    words = [w for w in TINY if not w.startswith("music")]
+    command = ["study", "music", *words, f"data={data}", "--clips", "20", "--out", str(tmp_path)]
+    assert cli.main(command) in (0, 2)
+    if (tmp_path / "results.json").exists():
+        results = json.loads((tmp_path / "results.json").read_text())
+        assert set(results["frames"]) == {"beats", "log-mel and chroma"}
+        assert "genre" in results["clips"]["beats"]
+    else:
+        assert "at least 5" in capsys.readouterr().err
