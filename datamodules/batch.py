@@ -120,3 +120,8 @@ class ClipBatch:
 def to_unit(frames: Tensor) -> Tensor:
     """uint8 frames to float32 in [0, 1], on whatever device they are."""
     return frames.to(torch.float32).div_(255.0)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Convert images of any shape and floating type from [0, 1] to uint8, rounded and clamped."""
+    return images.float().clamp(0, 1).mul(255).round().to(torch.uint8)

@@ -5,36 +5,58 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import safetensors.torch
 from torch import Tensor
 
 PARTIAL = ".partial"
+
+#: Endings of the video files that every command takes, in lower case.
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
+)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically; any number of processes may write the same one.
+@contextmanager
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
+    """Yield a temporary path next to `path` to write to; it replaces `path` at the end.
+
+    A kill leaves either the old file or the new one. Any number of processes may replace the same
+    file. If the body raises, `path` is untouched and the temporary file is removed.
+
+    Args:
+        path: The file; its folder is made if missing.
+        sync: Also survive a power failure: the bytes are on the disk before the name changes.
 
     Raises:
-        OSError: no space, no permission; nothing half is left behind.
+        OSError: No space or no permission; nothing is left half-written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{PARTIAL}")
+    # The suffix stays: some writers choose the format by it.
+    temporary = path.with_name(f".{secrets.token_hex(6)}{PARTIAL}{path.suffix}")
     try:
-        temporary.write_bytes(content)
+        yield temporary
+        if sync:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes, sync: bool = False) -> None:
+    """Write a file atomically; see `replacing`. Caches that can be made again need no `sync`."""
+    with replacing(path, sync) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """`write_bytes` of UTF-8 text."""
-    write_bytes(path, content.encode())
+    """Write a small UTF-8 text file atomically and durably; see `replacing`."""
+    write_bytes(path, content.encode(), sync=True)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -47,7 +69,7 @@ def remove_partial(folder: Path) -> None:
     """Delete what a killed process left half-written in `folder`."""
     if folder.is_dir():
         for entry in os.scandir(folder):
-            if entry.name.startswith(".") and entry.name.endswith(PARTIAL):
+            if entry.name.startswith(".") and PARTIAL in entry.name:
                 with suppress(FileNotFoundError):
                     os.unlink(entry.path)
 

@@ -22,16 +22,13 @@ from typing import Any
 
 from datamodules import aist_names
 from datamodules.errors import DataError
-from datamodules.files import remove_partial, write_bytes
+from datamodules.files import VIDEO_SUFFIXES, remove_partial, write_bytes
 from datamodules.index import DatasetSettings, digest_of, read_dataset, write_dataset, write_index
 from datamodules.media.audio import warm_up
 from datamodules.preparation.beats import BeatOptions, BeatsAhead, with_beats
 from datamodules.preparation.pool import run_all
 from datamodules.preparation.video_task import VideoTask, describe, fingerprint, record_path
 
-VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
-)
 Progress = Callable[[str, int, int], None]
 """Told the step ("videos" or "beats"), how much of it is done, and how much there is."""
 

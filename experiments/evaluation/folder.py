@@ -14,6 +14,7 @@ from torch import Tensor
 
 from datamodules.aist_names import music_in, tempo_of
 from datamodules.errors import DataError
+from datamodules.files import VIDEO_SUFFIXES
 from experiments.config.run import RunSettings
 from experiments.evaluation.clips import ScoredClip, score_clips
 from experiments.processes.ranks import ALONE, Ranks
@@ -23,7 +24,6 @@ from metrics.functional.warping import warp_errors_of_video
 
 #: Sampling rate at which AV-Align listens for onsets.
 ONSET_RATE = 22050
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def videos_in(folder: Path) -> dict[str, Path]:
     }
     if not found:
         raise DataError(
-            f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)}); give a folder of videos with "
-            "sound."
+            f"{folder} holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}); give a folder of "
+            "videos with sound."
         )
     return found
 

@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datamodules.files import replacing, write_text
 from experiments.errors import SettingsError
 from experiments.evaluation.clips import Row
 from experiments.evaluation.folder import FolderOptions, FolderScores
-from experiments.runs.folder import replacing, write_text
 from metrics import VERSION
 from metrics.functional.bootstrap import Interval
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from datamodules.files import replacing
 from experiments.errors import SettingsError
-from experiments.runs.folder import replacing
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60.0

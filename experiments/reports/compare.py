@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from datamodules.files import write_text
 from experiments.errors import SettingsError
 from experiments.reports.curves import Chart, chart
-from experiments.reports.page import render_page, write_text_atomic
+from experiments.reports.page import render_page
 from experiments.reports.runs import (
     RunRecord,
     differing_settings,
@@ -88,7 +89,7 @@ def compare_runs(paths: Sequence[Path], out: Path, options: CompareOptions) -> C
         "embedded": embedded(clips) if embed else [],
         "linked": not embed,
     }
-    write_text_atomic(out, render_page("compare.html.j2", context))
+    write_text(out, render_page("compare.html.j2", context))
     return Comparison(out, len(runs), len(tables), len(shown), embed)
 
 

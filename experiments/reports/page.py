@@ -1,8 +1,6 @@
 """Render a template of ``reports/templates`` into one HTML page that needs no network."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,21 +34,6 @@ def render_page(template: str, context: Mapping[str, Any]) -> str:
     # Scripts and styles are ours: they go in as they are, not as templates.
     environment.globals["asset"] = lambda name: Markup((TEMPLATES / name).read_text("utf-8"))
     return environment.get_template(template).render(dict(context))
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Write under a temporary name beside ``path``, then rename: never half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        # mkstemp makes private files; a report is an ordinary one.
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def without_nan(value: Any) -> Any:

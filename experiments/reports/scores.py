@@ -1,10 +1,7 @@
 """Scores of runs as tables: means with intervals, one table a protocol, never mixed."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from experiments.reports.runs import Evaluation, RunRecord
 from metrics.functional.bootstrap import Interval, cluster_bootstrap
@@ -68,22 +65,6 @@ def last_values(runs: Sequence[RunRecord], prefix: str = "val/") -> dict[str, di
         key: {run.name: run.curves[key][-1][1] for run in runs if run.curves.get(key)}
         for key in keys
     }
-
-
-def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Mean of a few repetitions (seeds) with Student's interval; NaN ends for a single one."""
-    from scipy.stats import t
-
-    numbers = np.asarray(values, dtype=np.float64)
-    numbers = numbers[~np.isnan(numbers)]
-    count = len(numbers)
-    if count == 0:
-        return Interval(math.nan, math.nan, math.nan, 0, 0)
-    mean = float(numbers.mean())
-    if count == 1:
-        return Interval(mean, math.nan, math.nan, 1, 1)
-    half = float(t.ppf(0.5 + level / 2, count - 1) * numbers.std(ddof=1) / math.sqrt(count))
-    return Interval(mean, mean - half, mean + half, count, count)
 
 
 def _table(

@@ -14,15 +14,14 @@ No path inside a run folder is absolute, so it can be moved, renamed and continu
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from datamodules.files import write_text
 from experiments.config.load import Settings, from_dict, read_yaml, to_dict
 from experiments.errors import SettingsError
 
@@ -142,27 +141,3 @@ class RunFolder:
                     yield json.loads(line)
                 except ValueError:
                     return
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file so that a kill leaves either the old one or the new one."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to, which takes its place at the end.
-
-    The bytes are on the disk before the name changes: after a loss of power, too, one of the two
-    files is whole.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from experiments.reports.runs import Evaluation, read_evaluation
-from experiments.reports.scores import t_interval
 from experiments.sweeps.store import SweepStore, decode
 from experiments.sweeps.worker import read_result
-from metrics.functional.bootstrap import Interval, cluster_bootstrap
+from metrics.functional.bootstrap import Interval, cluster_bootstrap, t_interval
 
 SEED = "seed"
 #: Scores that must fall to 0 or below where a dance follows its music, and what they are.

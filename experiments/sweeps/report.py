@@ -5,8 +5,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from datamodules.files import write_text
 from experiments.reports.tables import Table, csv_text
-from experiments.runs.folder import write_text
 from experiments.sweeps.analysis import (
     CONTROLS,
     SEED,

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from datamodules.files import write_text
 from experiments.errors import SettingsError
-from experiments.runs.folder import write_text
 from experiments.sweeps.grammar import EarlyStop, Parameter, Sweep
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from datamodules.files import write_text
 from experiments.config.load import Settings, settings_from_words
 from experiments.errors import SettingsError
-from experiments.runs.folder import RunFolder, write_text
+from experiments.runs.folder import RunFolder
 from experiments.sweeps.grammar import CHANGE
 from experiments.sweeps.worker import RESULT
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from datamodules.aist import AISTDataModule
 from datamodules.cache import FeatureStore
+from datamodules.files import write_text
 from datamodules.splits import SPLITS
 from experiments.caching.music import cache_music
 from experiments.config.load import Settings
@@ -21,7 +22,6 @@ from experiments.factories.adapter import build_adapter_module, build_adapters
 from experiments.factories.data import build_clip_data
 from experiments.processes.progress import shown_progress
 from experiments.processes.ranks import Ranks
-from experiments.runs.folder import write_text
 from experiments.training.stages import StageParts
 from lightning_modules.networks.music_adapter import MusicAdapters
 from metrics.functional.bootstrap import cluster_bootstrap

@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from datamodules.files import replacing
 from experiments.errors import SettingsError
-from experiments.runs.folder import FORMAT, RunFolder, replacing
+from experiments.runs.folder import FORMAT, RunFolder
 from experiments.runs.log_jsonl import JsonlLogger
 from experiments.training.signals import validation_follows
 

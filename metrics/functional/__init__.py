@@ -8,7 +8,7 @@ from metrics.functional.alignment import (
     correct_for_chance,
 )
 from metrics.functional.beats import keep_inside, motion_beats, observable_window
-from metrics.functional.bootstrap import Interval, cluster_bootstrap
+from metrics.functional.bootstrap import Interval, cluster_bootstrap, t_interval
 from metrics.functional.controls import (
     align_across,
     align_shifted,
@@ -94,6 +94,7 @@ __all__ = [
     "preset_motion_beats",
     "shift_beats",
     "signal_jerk",
+    "t_interval",
     "visible_before",
     "warp",
     "warp_errors",

@@ -25,8 +25,19 @@ class Interval:
     clusters: int
 
     def __str__(self) -> str:
-        ends = "" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]"
-        return f"{self.mean:.3f}{ends}"
+        return self.text(3)
+
+    def text(self, digits: int = 2, factor: float = 1.0) -> str:
+        """`mean [low, high]`, without the ends where there is no interval.
+
+        Args:
+            digits: Decimals.
+            factor: Multiplies the three numbers, for other units.
+        """
+        mean = f"{self.mean * factor:.{digits}f}"
+        if math.isnan(self.low):
+            return mean
+        return f"{mean} [{self.low * factor:.{digits}f}, {self.high * factor:.{digits}f}]"
 
 
 def cluster_bootstrap(
@@ -76,3 +87,19 @@ def cluster_bootstrap(
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high), len(numbers), len(found))
+
+
+def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Mean of a few repetitions (seeds) with Student's interval; NaN ends for a single one."""
+    from scipy.stats import t
+
+    numbers = np.asarray(values, dtype=np.float64)
+    numbers = numbers[~np.isnan(numbers)]
+    count = len(numbers)
+    if count == 0:
+        return Interval(math.nan, math.nan, math.nan, 0, 0)
+    mean = float(numbers.mean())
+    if count == 1:
+        return Interval(mean, math.nan, math.nan, 1, 1)
+    half = float(t.ppf(0.5 + level / 2, count - 1) * numbers.std(ddof=1) / math.sqrt(count))
+    return Interval(mean, mean - half, mean + half, count, count)

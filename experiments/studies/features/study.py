@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, measure and write."""
+    from datamodules.files import write_text
     from experiments.errors import SettingsError
-    from experiments.runs.folder import write_text
     from experiments.studies.features.report import measure_all, write_report
 
     if args.videos < 8 or args.clips < 10 or args.steps < 1:
@@ -58,7 +58,7 @@ def _train(args: argparse.Namespace) -> dict[str, float]:
     """Train, write the weights, and say what they know of dances they have not seen."""
     from safetensors.torch import save
 
-    from experiments.runs.folder import replacing
+    from datamodules.files import replacing
     from experiments.studies.features.training import held_out_skill, render_dancers, train_network
 
     def say(text: str) -> None:

@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, summarise, write the report."""
+    from datamodules.files import write_text
     from experiments.errors import SettingsError
-    from experiments.runs.folder import write_text
     from experiments.studies.flow.pictures import draw_dancers
     from experiments.studies.flow.report import draw_groups, summaries, write_report
 

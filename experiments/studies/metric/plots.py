@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.runs.folder import replacing
+from datamodules.files import replacing
 from experiments.studies.metric.members import MEMBERS
 from experiments.studies.metric.sweeps import Sweep
 

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the study and write its report."""
+    from datamodules.files import write_text
     from experiments.errors import SettingsError
-    from experiments.runs.folder import write_text
     from experiments.studies.metric.conclusions import conclude
     from experiments.studies.metric.departures import measure_departures
     from experiments.studies.metric.plots import draw_power, draw_sweeps

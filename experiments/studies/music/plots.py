@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.runs.folder import replacing
+from datamodules.files import replacing
 
 #: One colour a music feature.
 _COLOURS = ("#0b5fa5", "#d95f02", "#1b9e77", "#7b3294", "#66a61e")

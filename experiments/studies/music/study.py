@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collect features and motion, probe, write the report."""
+    from datamodules.files import write_text
     from experiments.config.load import settings_from_words
     from experiments.errors import SettingsError
-    from experiments.runs.folder import write_text
     from experiments.studies.music.measure import collect
     from experiments.studies.music.plots import draw_probes
     from experiments.studies.music.report import measure, report

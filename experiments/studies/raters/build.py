@@ -15,15 +15,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datamodules.files import VIDEO_SUFFIXES, write_text
 from experiments.errors import SettingsError
-from experiments.reports.page import render_page, write_text_atomic
+from experiments.reports.page import render_page
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "dabfusion-raters"
 VERSION = 1
-VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
 Progress = Callable[[int, int], None]
 
 
@@ -256,7 +256,7 @@ def _write(out: Path, plan: StudyPlan, methods: list[str], key: dict[str, dict[s
     body = {"plan": asdict(plan), "methods": methods, "trials": key}
     study = hashlib.blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=6).hexdigest()
     record = {"format": FORMAT, "version": VERSION, "study": study, **body}
-    write_text_atomic(out / "key.json", json.dumps(record, indent=1) + "\n")
+    write_text(out / "key.json", json.dumps(record, indent=1) + "\n")
     page = {
         "format": FORMAT,
         "version": VERSION,
@@ -273,7 +273,7 @@ def _write(out: Path, plan: StudyPlan, methods: list[str], key: dict[str, dict[s
         ],
     }
     html = render_page("raters.html.j2", {"title": plan.title, "study": page})
-    write_text_atomic(out / "page" / "index.html", html)
+    write_text(out / "page" / "index.html", html)
     shutil.copy(
         Path(__file__).parents[2] / "reports" / "templates" / "raters_readme.txt",
         out / "README.txt",

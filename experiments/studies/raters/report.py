@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from experiments.reports.page import without_nan, write_text_atomic
+from datamodules.files import write_text
+from experiments.reports.page import without_nan
 from experiments.studies.raters.analysis import Analysis, QuestionResult
 from experiments.studies.raters.statistics import Interval
 
@@ -18,7 +19,7 @@ def write_report(analysis: Analysis, out: Path) -> Path:
     """
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(without_nan(asdict(analysis)), indent=1, allow_nan=False)
-    write_text_atomic(out / "analysis.json", text + "\n")
+    write_text(out / "analysis.json", text + "\n")
     parts = [_raters(analysis)]
     for question in analysis.questions:
         parts.append(_question(question))
@@ -26,7 +27,7 @@ def write_report(analysis: Analysis, out: Path) -> Path:
             _draw(question, out / f"strengths_{question.name}.svg")
             parts.append(f"![Strengths](strengths_{question.name}.svg)")
     report = out / "report.md"
-    write_text_atomic(report, "\n\n".join(parts) + "\n")
+    write_text(report, "\n\n".join(parts) + "\n")
     return report
 
 
