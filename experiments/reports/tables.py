@@ -1,9 +1,10 @@
-"""One table, three ways: Markdown, LaTeX and CSV."""
+"""Tables as Markdown, LaTeX and CSV."""
 
 import csv
 import io
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _LATEX = str.maketrans(
@@ -15,9 +16,41 @@ _LATEX = str.maketrans(
 )  # fmt: skip
 
 
+#: A number, alone or with an interval or a unit after it.
+_NUMBER = re.compile(r"[-+−]?\d[\d,.]*([eE][-+]?\d+)?( .*|%)?")
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Format a table in GitHub-flavored Markdown.
+
+    A column in which every cell is a number (or a number with an interval or unit after it, or a
+    dash where there is none) is aligned to the right.
+
+    Args:
+        header: Title of each column.
+        rows: Cells of each row, as many as the header has; formatted with ``str``.
+
+    Returns:
+        The lines of the table, without a newline at the end.
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    lines = [list(header), [_rule(column) for column in zip(*cells, strict=True)], *cells]
+    if not cells:
+        lines[1] = ["---"] * len(header)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in line) + " |"
+        for line in lines
+    )
+
+
+def _rule(column: Sequence[str]) -> str:
+    filled = [cell for cell in column if cell not in ("", "–")]
+    return "---:" if filled and all(map(_NUMBER.fullmatch, filled)) else "---"
+
+
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; ``numeric`` names the columns that are set flush right."""
+    """Cells as text; LaTeX aligns the columns named in ``numeric`` to the right."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -25,15 +58,11 @@ class Table:
     numeric: frozenset[str] = frozenset()
 
     def markdown(self) -> str:
-        """A GitHub-flavoured table."""
-        rule = ["---:" if name in self.numeric else "---" for name in self.columns]
-        lines = [self.columns, tuple(rule), *self.rows]
-        return "\n".join(
-            "| " + " | ".join(c.replace("|", r"\|") for c in row) + " |" for row in lines
-        )
+        """Return the table in GitHub-flavored Markdown."""
+        return markdown_table(self.columns, self.rows)
 
     def latex(self) -> str:
-        """A ``table`` with ``booktabs`` rules."""
+        """Return a LaTeX ``table`` with ``booktabs`` rules."""
         kinds = "".join("r" if name in self.numeric else "l" for name in self.columns)
         body = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in self.rows]
         head = " & ".join(name.translate(_LATEX) for name in self.columns) + r" \\"
@@ -55,7 +84,7 @@ class Table:
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Unrounded values with a header; empty where there is none."""
+    """Return CSV with a header and unrounded values; NaN becomes an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
