@@ -13,8 +13,9 @@ from experiments.errors import SettingsError
 from experiments.reports.compare import CompareOptions, compare_runs, format_number
 from experiments.reports.curves import chart, thin
 from experiments.reports.runs import differing_settings, find_runs, read_run, run_names
-from experiments.reports.scores import last_values, score_tables, t_interval
+from experiments.reports.scores import last_values, score_tables
 from experiments.reports.videos import clips_context, shown_clips
+from metrics.functional.bootstrap import t_interval
 
 
 def test_only_settings_that_differ(tmp_path: Path) -> None:
