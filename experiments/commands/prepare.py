@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from datamodules.preparation.prepare import PrepareReport
     from experiments.config.load import Settings
 
@@ -111,6 +108,8 @@ def _prepare_shown(args: argparse.Namespace, settings: Settings) -> PrepareRepor
         TimeRemainingColumn,
     )
 
+    from experiments.factories.preparation import prepare_folder
+
     columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     # A single video may take longer than the half minute that is looked back on by default.
@@ -154,40 +153,3 @@ def _embed(settings: Settings) -> None:
 
     with shown_progress("Music embeddings") as progress:
         cache_music(settings, splits=SPLITS, progress=progress)
-
-
-def prepare_folder(
-    videos: Path,
-    out: Path,
-    settings: Settings,
-    *,
-    workers: int = 0,
-    beats: Path | None = None,
-    music: Path | None = None,
-    keypoints: Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> PrepareReport:
-    """`datamodules.preparation.prepare.prepare` with the settings' rate, size and fit.
-
-    Args:
-        videos: folder of videos.
-        out: folder to write.
-        settings: `clips` decides.
-        workers: processes; 0 takes every core.
-        beats: folder of the user's beat files.
-        music: folder of whole pieces.
-        keypoints: folder of AIST++'s keypoints2d.
-        progress: told the step, how much is done and how much there is.
-    """
-    from datamodules.index import DatasetSettings
-    from datamodules.preparation.beats import BeatOptions
-    from datamodules.preparation.prepare import PrepareOptions, prepare
-
-    clips = settings.clips
-    options = PrepareOptions(
-        settings=DatasetSettings(clips.fps, clips.size, clips.fit),
-        beats=BeatOptions(beats, music),
-        keypoints=keypoints,
-        workers=workers or len(os.sched_getaffinity(0)),
-    )
-    return prepare(videos, out, options, progress)

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from experiments.config.load import Settings
 
 HELP = """Render dancers and music into a data set.
 
@@ -39,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from experiments.config.load import settings_from_words
+    from experiments.factories.preparation import render
 
     settings = settings_from_words(args.settings)
     with Progress() as bar:
@@ -53,25 +48,3 @@ def run(args: argparse.Namespace) -> int:
     preset = ["preset=quickstart"] if settings.synthetic.size == 64 else []
     print("Next:", shlex.join(["dabfusion", "prepare", args.out, f"{args.out}-prepared", *preset]))
     return 0
-
-
-def render(out: str | Path, settings: Settings, progress: Callable[[int, int], None]) -> list[str]:
-    """Render what `settings.synthetic` and `settings.seed` describe; returns the videos' names."""
-    from datamodules.synthetic.dataset import render_dataset
-
-    rendered = settings.synthetic
-    return render_dataset(
-        out,
-        seed=settings.seed,
-        train_videos=rendered.train_videos,
-        cameras=rendered.cameras,
-        seconds=rendered.seconds,
-        fps=rendered.fps,
-        size=rendered.size,
-        width=rendered.width,
-        routines=rendered.routines,
-        rooms=rendered.rooms,
-        crf=rendered.crf,
-        workers=rendered.workers,
-        progress=progress,
-    )

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from experiments.config.load import Settings
+from experiments.factories.music import clap_token_dim, load_adapters
 from lightning_modules.networks.denoiser import FlowUNet3D
-from lightning_modules.networks.music import CLAP_TOKEN_DIM, MusicConditioner
-
-if TYPE_CHECKING:
-    from lightning_modules.networks.music_adapter import MusicAdapters
+from lightning_modules.networks.music import MusicConditioner
 
 
 def build_denoiser(settings: Settings, image_channels: int) -> FlowUNet3D:
@@ -44,7 +40,7 @@ def build_denoiser(settings: Settings, image_channels: int) -> FlowUNet3D:
 def build_conditioner(settings: Settings) -> MusicConditioner:
     """The music conditioner, behind trained adapters where the settings name some."""
     music = settings.music
-    adapters = _trained_adapters(settings)
+    adapters = load_adapters(settings)
     adapted: dict[str, int] = {}
     if adapters is not None:
         adapted = {n: adapters.config["width"] for n in adapters.names if getattr(music, n)}
@@ -62,21 +58,3 @@ def build_conditioner(settings: Settings) -> MusicConditioner:
     if adapters is not None:
         conditioner.take_adapters(adapters)
     return conditioner
-
-
-def clap_token_dim(settings: Settings) -> int:
-    """Width of the tokens of the CLAP checkpoint that the settings name."""
-    music = settings.music
-    if not (music.clap_tokens and music.clap_weights):
-        return CLAP_TOKEN_DIM
-    from lightning_modules.music.clap import token_dim
-
-    return token_dim(music.clap_weights)
-
-
-def _trained_adapters(settings: Settings) -> MusicAdapters | None:
-    if not settings.music.adapter:
-        return None
-    from experiments.factories.adapter import load_adapters
-
-    return load_adapters(settings)

@@ -161,14 +161,14 @@ def stage_settings(plan: QuickstartPlan, out: Path) -> Settings:
 
 def render(plan: QuickstartPlan, progress: Progress) -> None:
     """Step 1."""
-    from experiments.commands.synthesize import render as render_set
+    from experiments.factories.preparation import render as render_set
 
     render_set(plan.rendered, plan.settings, progress)
 
 
 def prepare(plan: QuickstartPlan, progress: Progress) -> None:
     """Step 2."""
-    from experiments.commands.prepare import prepare_folder
+    from experiments.factories.preparation import prepare_folder
 
     prepare_folder(
         plan.rendered,

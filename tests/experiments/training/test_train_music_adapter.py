@@ -13,8 +13,8 @@ from tiny_runs import TINY, differences, metrics
 
 from experiments import cli
 from experiments.config.load import load_settings
-from experiments.factories.adapter import load_adapters
 from experiments.factories.data import build_clip_data
+from experiments.factories.music import load_adapters
 from experiments.runs.folder import RunFolder
 from experiments.training.adapter import check_splits, find_styles
 from lightning_modules.music.wav2clip import Wav2ClipEncoder
