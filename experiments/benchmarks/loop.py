@@ -30,7 +30,8 @@ from experiments.processes.ranks import Ranks
 from experiments.runs.folder import RunFolder
 from experiments.runs.log_file import log_to
 from experiments.runs.log_jsonl import JsonlLogger
-from experiments.training.stages import StageParts, build_parts
+from experiments.training.stage_parts import StageParts
+from experiments.training.stages import build_parts
 from experiments.training.train import build_callbacks, build_trainer
 from lightning_modules.callbacks.ema import averaged_tensors
 from lightning_modules.checkpoints import save_autoencoder

@@ -22,7 +22,7 @@ from experiments.factories.adapter import build_adapter_module, build_adapters
 from experiments.factories.data import build_clip_data
 from experiments.processes.progress import shown_progress
 from experiments.processes.ranks import Ranks
-from experiments.training.stages import StageParts
+from experiments.training.stage_parts import StageParts
 from lightning_modules.networks.music_adapter import MusicAdapters
 from metrics.functional.bootstrap import cluster_bootstrap
 

@@ -19,7 +19,8 @@ from experiments.errors import SettingsError
 from experiments.processes.ranks import Ranks
 from experiments.runs.folder import RunFolder
 from experiments.runs.log_file import log_to
-from experiments.training.stages import StageParts, build_parts, uncached_clips
+from experiments.training.stage_parts import StageParts
+from experiments.training.stages import build_parts, uncached_clips
 from experiments.training.train import build_trainer
 
 #: Steps of the timing probe: the first ones also load kernels and fill caches.

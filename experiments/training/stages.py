@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
 from datamodules.cache import FeatureStore
@@ -28,6 +26,7 @@ from experiments.factories.stage1 import build_autoencoder, build_autoencoder_mo
 from experiments.factories.stage2 import build_diffusion, build_pipeline
 from experiments.processes.progress import shown_progress
 from experiments.processes.ranks import Ranks
+from experiments.training.adapter import adapter_parts
 from experiments.training.cadence import check_prepared_size, stage_batch, validation_interval
 from experiments.training.monitor import build_monitor
 from experiments.training.samples import (
@@ -35,39 +34,9 @@ from experiments.training.samples import (
     draw_diffusion,
     load_samples,
 )
-from lightning_modules.callbacks.monitor import FailureMonitor
+from experiments.training.stage_parts import StageParts
 from lightning_modules.callbacks.samples import SampleVideos
 from lightning_modules.checkpoints import autoencoder_digest, load_autoencoder, save_autoencoder
-
-
-@dataclass(frozen=True)
-class StageParts:
-    """One stage, built and ready to be trained."""
-
-    module: LightningModule
-    data: LightningDataModule
-    steps: int
-    """Optimiser steps of the whole run."""
-    batch_size: int
-    """Clips of a step, over all processes."""
-    validate_every: int
-    """Steps between two validations."""
-    ema_decay: float
-    """Of the moving average of the weights; 0 keeps none."""
-    gradient_clip: float
-    """Largest norm of the gradient; 0 leaves it alone."""
-    sync_batch_norm: bool
-    """Batch norm over all processes."""
-    monitor: str
-    """Metric that says which validation was best."""
-    maximise: bool
-    """Whether more of it is better."""
-    export: Callable[[Path, dict[str, Any]], None]
-    """Write the trained networks to a folder, with notes on the run."""
-    samples: Callable[[Path], SampleVideos] | None = None
-    """Makes what shows videos with sound in a folder."""
-    failures: FailureMonitor | None = None
-    """Watches what validation generates."""
 
 
 def build_parts(
@@ -89,8 +58,6 @@ def build_parts(
     if stage == "autoencoder":
         return _autoencoder_parts(settings, ranks)
     if stage == "music-adapter":
-        from experiments.training.adapter import adapter_parts  # which needs `StageParts`
-
         return adapter_parts(settings, ranks)
     return _diffusion_parts(settings, ranks, only_planned)
 

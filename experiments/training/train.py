@@ -41,7 +41,8 @@ from experiments.training.resume import (
     where_it_stopped,
 )
 from experiments.training.signals import StopSignals, requeue_job
-from experiments.training.stages import StageParts, build_parts
+from experiments.training.stage_parts import StageParts
+from experiments.training.stages import build_parts
 from lightning_modules.callbacks.ema import ExponentialMovingAverage
 from lightning_modules.callbacks.guard import FiniteGuard, NonFiniteError, StepSeed
 
