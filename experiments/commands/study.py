@@ -1,41 +1,43 @@
-"""`dabfusion study`: questions with an answer, each a folder under `experiments/studies`."""
+"""`dabfusion study`: run one of the studies, each a folder in `experiments/studies`."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import shlex
 
 from experiments.arguments import Parser, described_modules, find_module
 
-HELP = """Answer one of the project's questions, with figures.
+HELP = """Run one of the project's studies and write its tables and figures.
 
-How accurate is the flow, do the music embeddings carry what moves a dancer, does the score measure
-what it says, what do people see."""
+How accurate is the flow? Do music embeddings carry motion? Does the score measure what it claims
+to? What do human raters see? Without a name, the studies are listed."""
 
 EXAMPLES = [
-    "dabfusion study                               # which there are",
-    "dabfusion study metric --help                 # what one of them takes",
+    "dabfusion study                               # list the studies",
+    "dabfusion study metric --help                 # options of one study",
 ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments; what follows the study's name is the study's own."""
-    parser.add_argument("words", nargs=argparse.REMAINDER, help="the study, and its own options")
+    """Declare the command's arguments; everything after the study's name is passed to the study."""
+    parser.add_argument("words", nargs=argparse.REMAINDER, help="the study and its own options")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one study, or list them."""
     if not args.words:
         for name, summary in described_modules("studies", needs_help=True).items():
-            print(f"{name.replace('_', ' '):20}{summary}")
+            print(f"{name:20}{summary}")
         return 0
     name, rest = find_module("studies", args.words, needs_help=True)
     study = importlib.import_module(f"experiments.studies.{name}.study")
     examples = "\n".join(["examples:", *(f"  {example}" for example in study.EXAMPLES)])
-    parser = Parser(f"dabfusion study {name.replace('_', ' ')}", study.HELP, examples)
+    parser = Parser(f"dabfusion study {name}", study.HELP, examples)
     study.add_arguments(parser)
     try:
         parsed = parser.parse(rest)
-    except SystemExit as stop:  # --help has printed and wants to leave
+    except SystemExit as stop:  # raised by --help, after it has printed
         return int(stop.code or 0)
+    parsed.command = shlex.join(["dabfusion", "study", name, *rest])
     return int(study.run(parsed))

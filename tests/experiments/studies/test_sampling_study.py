@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_runs import run_cli
 
-from experiments.studies.sampling.study import CELLS, flow_features
+from experiments.studies.sampling.points import CELLS, flow_features
 from lightning_modules.normalization import identity_grid
 from metrics.functional.distances import frechet_distance
 
