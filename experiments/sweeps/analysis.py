@@ -1,247 +1,178 @@
-"""What a sweep's trials say: conditions, paired differences, and controls, each with intervals.
+"""Tables of a sweep: conditions, paired differences, and controls, each with 95% intervals.
 
-Two sources of uncertainty, two intervals: over seeds (Student's t over the seeds' means: would
-another training come out alike?) and over clips (bootstrap that redraws pieces of music: would
-other music?). Everything follows from the trials' own rows.
+Two kinds of interval answer two questions. Over seeds (Student's t over the means of the seeds):
+would another training give the same? Over clips (bootstrap, resampled by song): would other music
+give the same? Everything is computed from the rows of the trials themselves.
 """
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from experiments.reports.runs import Evaluation, read_evaluation
-from experiments.sweeps.store import SweepStore, decode
+from experiments.reports.runs import read_evaluation
+from experiments.sweeps.store import SweepStore, text_of
 from experiments.sweeps.worker import read_result
 from metrics.functional.bootstrap import Interval, cluster_bootstrap, t_interval
 
 SEED = "seed"
-#: Scores that must fall to 0 or below where a dance follows its music, and what they are.
+#: Scores that are 0 or below for a dance that follows its own music, with their titles.
 CONTROLS = {
     "half_beat_off": "half a beat off",
     "shifted": "16 shifts",
     "other_music": "other music",
 }
-#: A parameter of more values is compared with its first one only, and only pooled.
-FEW_VALUES = 3
+#: Parameters with more values are compared with their first value only, and only pooled.
+MAX_VALUES = 3
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A complete trial: its values, its metrics, and its per-clip rows where it has any."""
-
-    number: int
-    values: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    evaluation: Evaluation | None
+def column_of(metric: str) -> str:
+    """Return the column of per-clip rows that belongs to a metric (``heldout/NAME``: ``NAME``)."""
+    return metric.rsplit("/", 1)[-1]
 
 
-@dataclass(frozen=True)
-class Condition:
-    """All seeds of one combination of values, for one metric."""
-
-    label: str
-    values: tuple[Any, ...]
-    per_seed: tuple[float, ...]
-    over_seeds: Interval
-    over_clips: Interval
-    controls: Mapping[str, Interval]
-    """Over clips, by the names of `CONTROLS`."""
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """What changing one parameter from ``second`` to ``first`` does, all else the same."""
-
-    parameter: str
-    first: str
-    second: str
-    where: str
-    """The other parameters' values, or ``all``."""
-    difference: Interval
-    """Over pairs of the same clip, seed and other values, pieces of music redrawn; over pairs of
-    trials (Student's t) where there are no rows."""
-    per_seed: Mapping[Any, float]
-    effect: float
-    """Cohen's d_z: the mean of the clips' differences over their standard deviation."""
-
-    @property
-    def same_sign(self) -> bool:
-        """Whether every seed agrees on the direction."""
-        return len({value > 0 for value in self.per_seed.values()}) == 1
-
-
-def read_trials(store: SweepStore) -> list[Trial]:
-    """The complete trials in order of their numbers."""
-    from optuna.trial import TrialState
-
-    found = []
-    for frozen in store.study.get_trials(deepcopy=False):
-        if frozen.state != TrialState.COMPLETE or frozen.value is None:
-            continue
-        folder = store.folder(frozen.number)
-        evaluated = (folder / "evaluation" / "protocol.json").is_file()
-        found.append(
-            Trial(
-                frozen.number,
-                {name: decode(value) for name, value in frozen.params.items()},
-                {**read_result(folder), store.sweep.metric: frozen.value},
-                read_evaluation(folder / "evaluation") if evaluated else None,
-            )
-        )
-    return found
-
-
-def conditions(trials: Sequence[Trial], names: Sequence[str], metric: str) -> list[Condition]:
-    """Trials grouped by the values of ``names``.
-
-    The per-clip scores of ``metric`` are those of the column that its last part names
-    (``heldout/corrected``: ``corrected``); without per-clip rows only seeds have an interval.
-    """
-    groups: dict[tuple[str, ...], list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault(tuple(str(trial.values.get(name)) for name in names), []).append(trial)
-    found = []
-    for members in groups.values():
-        values = tuple(members[0].values.get(name) for name in names)
-        scores = [trial.metrics[metric] for trial in members]
-        controls = {name: _over_clips(members, name) for name in CONTROLS}
-        found.append(
-            Condition(
-                label=label_of(names, values),
-                values=values,
-                per_seed=tuple(scores),
-                over_seeds=t_interval(scores),
-                over_clips=_over_clips(members, column_of(metric)),
-                controls={name: control for name, control in controls.items() if control.clips},
-            )
-        )
-    return found
-
-
-def contrasts(trials: Sequence[Trial], names: Sequence[str], metric: str) -> list[Contrast]:
-    """Paired differences between the values of each parameter, all else the same.
-
-    Args:
-        trials: of a grid.
-        names: parameters that are compared; ``seed`` is not one of them.
-        metric: as for ``conditions``.
+def read_trials(store: SweepStore) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the complete trials.
 
     Returns:
-        For each pair of values one at each combination of the other parameters, and one over all
-        of them. Pairs that share no clip of one protocol and no seed are left out.
+        One row for each trial: ``trial``, ``seed``, the varied parameters as text, and metrics; and
+        one row for each clip of a trial: in addition ``clip``, ``music_id``, ``protocol``, and the
+        per-clip scores of the metric and of `CONTROLS` (NaN where there are none).
+    """
+    metric, varied = store.sweep.metric, store.sweep.varied
+    columns = list(dict.fromkeys([column_of(metric), *CONTROLS]))
+    trials, clips = [], []
+    for number, trial in store.trials().items():
+        if trial.state.name != "COMPLETE" or trial.value is None:
+            continue
+        folder = store.folder(number, trial.params)
+        values: dict[str, Any] = {"trial": number, SEED: text_of(trial.params.get(SEED))}
+        values |= {name: text_of(trial.params.get(name)) for name in varied}
+        trials.append({**values, **read_result(folder), metric: trial.value})
+        if not (folder / "evaluation" / "protocol.json").is_file():
+            continue
+        found = read_evaluation(folder / "evaluation")
+        scores = {name: found.scores.get(name, math.nan) for name in columns}
+        named = {"clip": found.clips, "music_id": found.music, "protocol": found.protocol_hash}
+        clips.append(pd.DataFrame({**named, **scores}).assign(**values))
+    keys = ["trial", SEED, *(name for name in varied if name != SEED)]
+    names = [*keys, "clip", "music_id", "protocol", *columns]
+    rows = pd.concat(clips, ignore_index=True)[names] if clips else pd.DataFrame(columns=names)
+    return pd.DataFrame(trials, columns=None if trials else [*keys, metric]), rows
+
+
+def conditions(
+    trials: pd.DataFrame, clips: pd.DataFrame, names: Sequence[str], metric: str
+) -> pd.DataFrame:
+    """Average the trials that share the values of ``names``.
+
+    Args:
+        trials: From `read_trials`.
+        clips: From `read_trials`; without rows only seeds have an interval.
+        names: Parameters.
+        metric: The sweep's metric.
+
+    Returns:
+        A row for each combination: ``names``, ``seeds`` (their number), the mean of the metric,
+        ``seeds_low``, ``seeds_high``, ``clips_low``, ``clips_high``; for each control ``NAME``,
+        ``NAME_low``, ``NAME_high``; and ``each``, the metric of every seed.
+    """
+    found = []
+    groups = trials.groupby(list(names), sort=False) if names else [((), trials)]
+    for values, members in groups if len(trials) else ():
+        scores = list(members[metric])
+        seeds, over = t_interval(scores), _over_clips(clips, members, column_of(metric))
+        row = dict(zip(names, values, strict=True)) | {"seeds": len(scores), metric: seeds.mean}
+        row |= {"seeds_low": seeds.low, "seeds_high": seeds.high}
+        row |= {"clips_low": over.low, "clips_high": over.high}
+        for name in CONTROLS:
+            control = _over_clips(clips, members, name)
+            row |= {name: control.mean, f"{name}_low": control.low, f"{name}_high": control.high}
+        found.append({**row, "each": scores})
+    return pd.DataFrame(found)
+
+
+def contrasts(
+    trials: pd.DataFrame, clips: pd.DataFrame, names: Sequence[str], metric: str
+) -> pd.DataFrame:
+    """Compute paired differences between the values of each parameter, all else equal.
+
+    Args:
+        trials: Of a grid, from `read_trials`.
+        clips: From `read_trials`.
+        names: Parameters to compare, without ``seed``.
+        metric: The sweep's metric.
+
+    Returns:
+        A row for each pair of values at each combination of the other parameters, and one over
+        all combinations (``where`` is ``all``). ``difference`` is that of ``first`` and ``second``
+        with its interval (``low``, ``high``) over ``pairs`` of clips, resampled by song, or over
+        pairs of trials if there are no clips; ``each_seed`` has the means of the seeds,
+        ``same_sign`` whether they agree in sign, and ``d_z`` is Cohen's: the mean of the clips'
+        differences over their standard deviation. Pairs without a common clip of the same
+        protocol, or without a common seed, are left out.
     """
     found = []
     for name in names:
         others = [other for other in names if other != name]
-        values = _distinct(trials, [name])
+        values = list(dict.fromkeys(trials[name]))
         pairs = list(itertools.combinations(values, 2))
-        if len(values) > FEW_VALUES:
-            pairs = [pair for pair in pairs if pair[0] == values[0]]
-        levels = _distinct(trials, others) if others else []
-        shown = levels if 1 < len(levels) <= FEW_VALUES else []
-        for (second,), (first,) in pairs:
+        if len(values) > MAX_VALUES:
+            pairs = [(values[0], value) for value in values[1:]]
+        levels = list(dict.fromkeys(trials[others].itertuples(index=False, name=None)))
+        shown = levels if 1 < len(levels) <= MAX_VALUES else []
+        for second, first in pairs:
             for level in [*shown, None]:
-                members = [t for t in trials if level is None or _key(t, others) == level]
+                chosen = trials
+                for other, value in zip(others, level or (), strict=False):
+                    chosen = chosen[chosen[other] == value]
                 where = "all" if level is None else label_of(others, level)
-                contrast = _contrast(members, (name, first, second), others, where, metric)
-                if contrast is not None:
-                    found.append(contrast)
-    return found
+                row = {"parameter": name, "first": first, "second": second, "where": where}
+                contrast = _contrast(chosen, clips, row, [*others, SEED], metric)
+                found += [] if contrast is None else [row | contrast]
+    return pd.DataFrame(found)
 
 
-def column_of(metric: str) -> str:
-    """The column of per-clip rows that belongs to a metric."""
-    return metric.rsplit("/", 1)[-1]
-
-
-def label_of(names: Sequence[str], values: Sequence[Any]) -> str:
-    """``beats=frame, spectral=true``."""
+def label_of(names: Sequence[str], values: Sequence[str]) -> str:
+    """Return a label such as ``beats=frame, spectral=true``."""
     words = zip(names, values, strict=True)
-    return ", ".join(f"{name.rsplit('.', 1)[-1]}={text_of(value)}" for name, value in words)
-
-
-def text_of(value: Any) -> str:
-    """A value as it is written in YAML."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return ", ".join(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in words)
 
 
 def _contrast(
-    trials: Sequence[Trial],
-    change: tuple[str, str, str],
-    others: Sequence[str],
-    where: str,
-    metric: str,
-) -> Contrast | None:
-    name, first, second = change
-    keys = [*others, SEED]
-    known = {_key(t, keys): t for t in trials if text_of(t.values.get(name)) == second}
-    clips: dict[str, list[float]] = {}
-    music: dict[str, str] = {}
-    seeds: dict[Any, list[float]] = {}
-    for trial in trials:
-        other = known.get(_key(trial, keys))
-        if other is None or text_of(trial.values.get(name)) != first:
-            continue
-        seed = trial.values.get(SEED)
-        seeds.setdefault(seed, []).append(trial.metrics[metric] - other.metrics[metric])
-        for clip, piece, value in _pairs(trial, other, column_of(metric)):
-            clips.setdefault(clip, []).append(value)
-            music[clip] = piece
-    if not seeds or (not clips and _over_clips(trials, column_of(metric)).clips):
+    trials: pd.DataFrame, clips: pd.DataFrame, row: dict[str, str], keys: list[str], metric: str
+) -> dict[str, object] | None:
+    column = column_of(metric)
+    sides = [trials[trials[row["parameter"]] == row[side]] for side in ("first", "second")]
+    pairs = sides[0].merge(sides[1], on=keys)
+    seeds = (pairs[f"{metric}_x"] - pairs[f"{metric}_y"]).groupby(pairs[SEED], sort=False).mean()
+    rows = [clips[clips["trial"].isin(side["trial"])] for side in sides]
+    both = rows[0].merge(rows[1], on=[*keys, "clip", "protocol"])
+    both["difference"] = both[f"{column}_x"] - both[f"{column}_y"]
+    both = both.dropna(subset="difference")
+    scored = clips["trial"].isin(trials["trial"]) & clips[column].notna()
+    if pairs.empty or (both.empty and scored.any()):
         return None
-    values = [value for of in clips.values() for value in of]
-    clusters = [music[clip] for clip, of in clips.items() for _ in of]
-    return Contrast(
-        name,
-        first,
-        second,
-        where,
-        cluster_bootstrap(values, clusters)
-        if values
-        else t_interval([value for of in seeds.values() for value in of]),
-        {seed: float(np.mean(of)) for seed, of in seeds.items()},
-        _standardised([float(np.nanmean(of)) for of in clips.values()]),
-    )
+    if both.empty:
+        over = t_interval(list(pairs[f"{metric}_x"] - pairs[f"{metric}_y"]))
+    else:
+        over = cluster_bootstrap(both["difference"], list(both["music_id_x"]))
+    each = both.groupby("clip")["difference"].mean()
+    spread = each.std()
+    return {
+        "difference": over.mean,
+        "low": over.low,
+        "high": over.high,
+        "pairs": over.clips,
+        "songs": over.clusters,
+        "each_seed": {str(seed): float(value) for seed, value in seeds.items()},
+        "same_sign": (seeds > 0).nunique() == 1,
+        "d_z": each.mean() / spread if spread > 0 else math.nan,
+    }
 
 
-def _pairs(trial: Trial, other: Trial, column: str) -> list[tuple[str, str, float]]:
-    """Clip, music and difference of the clips that both have, none where protocols differ."""
-    mine, theirs = trial.evaluation, other.evaluation
-    if mine is None or theirs is None or mine.protocol_hash != theirs.protocol_hash:
-        return []
-    if column not in mine.scores or column not in theirs.scores:
-        return []
-    known = dict(zip(theirs.clips, theirs.scores[column], strict=True))
-    rows = zip(mine.clips, mine.music, mine.scores[column], strict=True)
-    found = [(clip, piece, value - known[clip]) for clip, piece, value in rows if clip in known]
-    return [row for row in found if not math.isnan(row[2])]
-
-
-def _over_clips(trials: Sequence[Trial], column: str) -> Interval:
-    values: list[float] = []
-    music: list[str] = []
-    for trial in trials:
-        if trial.evaluation is not None and column in trial.evaluation.scores:
-            values += trial.evaluation.scores[column]
-            music += trial.evaluation.music
-    return cluster_bootstrap(values, music)
-
-
-def _standardised(differences: Sequence[float]) -> float:
-    if len(differences) < 2:
-        return math.nan
-    spread = float(np.std(differences, ddof=1))
-    return float(np.mean(differences)) / spread if spread > 0 else math.nan
-
-
-def _key(trial: Trial, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(text_of(trial.values.get(name)) for name in names)
-
-
-def _distinct(trials: Sequence[Trial], names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Combinations of values as text, in the order in which trials have them."""
-    return list(dict.fromkeys(_key(trial, names) for trial in trials))
+def _over_clips(clips: pd.DataFrame, trials: pd.DataFrame, column: str) -> Interval:
+    rows = clips[clips["trial"].isin(trials["trial"])]
+    return cluster_bootstrap(rows[column], list(rows["music_id"]))

@@ -1,129 +1,124 @@
 """The figure of a sweep: conditions with their controls above, paired differences below."""
 
-import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.sweeps.analysis import CONTROLS, Condition, Contrast
-from metrics.functional.bootstrap import Interval
+import numpy as np
+import pandas as pd
+
+from experiments.sweeps.analysis import CONTROLS, label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-OWN, CHANGE, SEEDS = "#0b5f8a", "#6a3d9a", "#7d7d7d"
-#: Marker, colour and place within the row (0 is its middle) of each control.
+BLUE, VIOLET, GRAY = "#0b5f8a", "#6a3d9a", "#7d7d7d"
+#: Marker, color and place within the row (0 is its middle) of each control.
 CONTROL_MARKS = {
     "half_beat_off": ("D", "#c1440e", -0.08),
     "shifted": ("s", "#9a6b00", -0.22),
     "other_music": ("^", "#5b5b5b", -0.36),
 }
-OWN_PLACE, SEED_PLACE = 0.1, 0.3
-#: Rows that a figure can show; the tables hold all.
-MOST_ROWS = 40
-#: Letters of a line beside a row, and inches that a line needs.
+#: Rows that the figure shows; the tables have all of them.
+MAX_ROWS = 40
+#: Characters in a line of a row's label, and inches that a line needs.
 LABEL_WIDTH, LINE_INCHES = 44, 0.17
 
 
 def draw_sweep(
-    conditions: Sequence[Condition], contrasts: Sequence[Contrast], metric: str, path: Path
+    conditions: pd.DataFrame,
+    contrasts: pd.DataFrame,
+    names: Sequence[str],
+    metric: str,
+    path: Path,
 ) -> None:
-    """Draw and save the figure.
+    """Draw the figure and save it.
 
     Args:
-        conditions: from the top down; the interval is over clips, over seeds where there are none.
-        contrasts: drawn below them; may be empty.
-        metric: written below the axis.
-        path: SVG or PNG.
+        conditions: From `analysis.conditions`; the line is the interval over clips, or over seeds
+            if there are no clips.
+        contrasts: From `analysis.contrasts`; may be empty.
+        names: The parameters that make up a condition.
+        metric: Title of the axis.
+        path: SVG or PNG file to write.
     """
     from matplotlib.figure import Figure
 
-    conditions, contrasts = conditions[:MOST_ROWS], contrasts[:MOST_ROWS]
-    # With controls around 0 both panels share their zero; a loss of 3 and its changes do not.
-    controlled = any(condition.controls for condition in conditions)
-    names = [_wrapped(condition.label) for condition in conditions]
-    changes = [_change(contrast) for contrast in contrasts]
-    heights = [_row_inches(names, 0.5) * len(names) + 0.9]
-    if contrasts:
-        heights.append(_row_inches(changes, 0.34) * len(changes) + 0.9)
+    conditions, contrasts = conditions.head(MAX_ROWS), contrasts.head(MAX_ROWS)
+    labels = [_wrap(label_of(names, row)) for row in conditions[list(names)].to_numpy().tolist()]
+    changes = [
+        _wrap(f"{pair['parameter'].rsplit('.', 1)[-1]}: {pair['first']} − {pair['second']} "
+              f"({pair['where']})")
+        for pair in contrasts.to_dict("records")
+    ]  # fmt: skip
+    heights = [_inches(labels, 0.5), *([_inches(changes, 0.34)] if changes else [])]
+    # With controls around 0 both panels share an axis; a loss of 3 and its changes do not.
+    controls = [name for name in CONTROLS if conditions[name].notna().any()]
     figure = Figure(figsize=(8.5, sum(heights) + 0.3), layout="constrained")
     panels = figure.subplots(
-        len(heights), 1, squeeze=False, sharex=controlled, height_ratios=heights
-    )
-    _draw_conditions(panels[0, 0], conditions, names, metric)
-    if contrasts:
-        _draw_contrasts(panels[1, 0], contrasts, changes, metric)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
+        len(heights), 1, squeeze=False, sharex=bool(controls), height_ratios=heights
+    )[:, 0]
+    over_clips = conditions["clips_low"].notna().any()
+    ends = ("clips_low", "clips_high") if over_clips else ("seeds_low", "seeds_high")
+    title = "own music" if controls else "mean"
+    _draw(panels[0], conditions, (metric, *ends), ("o", BLUE, 0.1), title)
+    _draw_seeds(panels[0], list(conditions["each"]), 0.3)
+    for name in controls:
+        columns = (name, f"{name}_low", f"{name}_high")
+        _draw(panels[0], conditions, columns, CONTROL_MARKS[name], CONTROLS[name])
+    _finish(panels[0], labels, f"{metric}, 95% intervals", bool(controls))
+    if changes:
+        columns = ("difference", "low", "high")
+        _draw(panels[1], contrasts, columns, ("o", VIOLET, 0.0), "difference")
+        _draw_seeds(panels[1], [list(each.values()) for each in contrasts["each_seed"]], 0.27)
+        _finish(panels[1], changes, f"paired differences of {metric}, 95% intervals", True)
+    handles, texts = panels[0].get_legend_handles_labels()
     figure.legend(
-        once.values(), once.keys(), loc="outside upper center", ncols=5,
+        handles, texts, loc="outside upper center", ncols=5,
         frameon=False, handletextpad=0.2, columnspacing=1.4, fontsize=9,
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
 
 
-def _wrapped(label: str) -> str:
-    """A long list of settings on several lines."""
-    return textwrap.fill(label, LABEL_WIDTH, break_on_hyphens=False) if label else label
+def _wrap(label: str) -> str:
+    return textwrap.fill(label, LABEL_WIDTH, break_on_hyphens=False)
 
 
-def _change(contrast: Contrast) -> str:
-    name = contrast.parameter.rsplit(".", 1)[-1]
-    whole = f"{name}: {contrast.first} − {contrast.second} ({contrast.where})"
-    if len(whole) <= LABEL_WIDTH:
-        return whole
-    first, second = f"{name}: {contrast.first}", f"− {contrast.second} ({contrast.where})"
-    return f"{_wrapped(first)}\n{_wrapped(second)}"
-
-
-def _row_inches(labels: Sequence[str], least: float) -> float:
-    """The height of a row that holds the longest label."""
+def _inches(labels: Sequence[str], min_row: float) -> float:
+    """Return the height of a panel whose rows hold the longest label."""
     lines = max((label.count("\n") + 1 for label in labels), default=1)
-    return max(least, LINE_INCHES * lines)
+    return max(min_row, LINE_INCHES * lines) * len(labels) + 0.9
 
 
-def _draw_conditions(
-    axes: "Axes", conditions: Sequence[Condition], labels: Sequence[str], metric: str
+def _draw(
+    axes: "Axes",
+    rows: pd.DataFrame,
+    columns: tuple[str, str, str],
+    mark: tuple[str, str, float],
+    label: str,
 ) -> None:
-    shown = [name for name in CONTROLS if any(name in c.controls for c in conditions)]
-    for row, condition in enumerate(conditions):
-        over = condition.over_clips if condition.over_clips.clips else condition.over_seeds
-        label = "own music" if shown else "mean"
-        _mark(axes, row + OWN_PLACE, condition.over_seeds.mean, over, ("o", OWN), label)
-        _seeds(axes, row + SEED_PLACE, condition.per_seed)
-        for name in shown:
-            if name in condition.controls:
-                marker, colour, place = CONTROL_MARKS[name]
-                over = condition.controls[name]
-                _mark(axes, row + place, over.mean, over, (marker, colour), CONTROLS[name])
-    _finish(axes, labels, f"{metric}, 95% intervals", bool(shown))
+    """Draw means with their intervals, from the columns of the mean and of both ends."""
+    mean, low, high = (rows[name].to_numpy(float) for name in columns)
+    marker, color, place = mark
+    axes.errorbar(
+        mean, np.arange(len(rows)) + place, xerr=np.maximum([mean - low, high - mean], 0),
+        fmt=marker, color=color, ms=6 if marker == "o" else 4.5, elinewidth=1.8, label=label,
+    )  # fmt: skip
 
 
-def _draw_contrasts(
-    axes: "Axes", contrasts: Sequence[Contrast], labels: Sequence[str], metric: str
-) -> None:
-    for row, contrast in enumerate(contrasts):
-        style = ("o", CHANGE)
-        _mark(axes, row, contrast.difference.mean, contrast.difference, style, "difference")
-        _seeds(axes, row + 0.27, list(contrast.per_seed.values()))
-    _finish(axes, labels, f"paired differences of {metric}, 95% intervals", True)
-
-
-def _mark(
-    axes: "Axes", row: float, mean: float, over: Interval, style: tuple[str, str], label: str
-) -> None:
-    marker, colour = style
-    if not math.isnan(over.low):
-        axes.plot([over.low, over.high], [row, row], color=colour, linewidth=1.8)
-    size = 6 if marker == "o" else 4.5
-    axes.plot([mean], [row], marker, color=colour, ms=size, label=label, linestyle="none")
-
-
-def _seeds(axes: "Axes", row: float, values: Sequence[float]) -> None:
-    rows = [row] * len(values)
-    axes.plot(values, rows, "o", mfc="none", color=SEEDS, ms=3.5, label="single seeds")
+def _draw_seeds(axes: "Axes", values: Sequence[Sequence[float]], place: float) -> None:
+    rows = np.repeat(np.arange(len(values)), [len(each) for each in values]) + place
+    axes.plot(
+        np.concatenate([*values, []]),
+        rows,
+        "o",
+        mfc="none",
+        color=GRAY,
+        ms=3.5,
+        label="single seeds",
+    )
 
 
 def _finish(axes: "Axes", labels: Sequence[str], title: str, zero: bool) -> None:

@@ -1,59 +1,75 @@
-"""The state of a sweep on this machine: Optuna's storage, one folder a trial, and who runs what.
+"""The folder of a sweep: Optuna's study, one run folder for each trial, and locks.
 
-    sweep.json      the sweep's file and fixed words, so that no other sweep is mixed in
-    storage.db      Optuna's storage (or storage.log for the journal)
-    trials/0003/    the run folder of trial 3
-    locks/0003      held by the worker of trial 3 and by its processes
+    sweep.json                   the sweep file and the settings that all trials share
+    storage.db or storage.log    Optuna's storage: SQLite, or the journal for shared folders
+    trials/trial-003-width=32/   run folder of trial 3
+    locks/003                    locked while trial 3 is running
 
-A worker that dies gives up its lock, and only then another may take over its trial, in the same
-folder, where training goes on from its last checkpoint. Claims are made under one lock for the
-whole sweep, so that no trial is run twice.
+A sweep is a queue in the study: every trial is enqueued under its number when the sweep is opened
+(`Study.enqueue_trial`), and workers take the first that waits. A point of a grid is enqueued with
+its values; in random and Bayesian search the sampler draws the values when the trial starts.
+
+A trial holds its lock as long as any of its processes is alive. A trial that Optuna calls running
+but whose lock is free has lost its worker; `RetryHeartbeatStaleTrialCallback` puts it back in the
+queue, and training resumes in the same folder. Optuna's own heartbeat is not used: the journal has
+none, and it would start a second training in a folder where the first has outlived its worker.
 """
 
 import fcntl
 import json
+import re
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+import optuna
+from optuna.pruners import HyperbandPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
 
 from datamodules.files import write_text
 from experiments.errors import SettingsError
-from experiments.sweeps.grammar import EarlyStop, Parameter, Sweep
-
-if TYPE_CHECKING:
-    import optuna
+from experiments.sweeps.grammar import Sweep
 
 FORMAT = 1
 STORAGES = ("sqlite", "journal")
+#: Attribute of Optuna's trials with our number of the trial, which stays the same in a retry.
+NUMBER = "number"
+#: Maximum lengths of a folder name and of one setting in it.
+NAME_LENGTH, PART_LENGTH = 100, 32
 
 
 @dataclass
 class Claim:
-    """A trial that this worker holds. ``adopted``: another worker had begun it."""
+    """A trial held by this worker."""
 
-    trial: "optuna.trial.Trial"
+    number: int
+    trial: optuna.trial.Trial
     values: dict[str, Any]
     folder: Path
+    reported: int
+    """How many values of the metric Optuna already has from an earlier attempt."""
     lock: IO[str]
-    adopted: bool
 
 
 class SweepStore:
-    """A sweep's folder.
+    """The folder of a sweep.
 
     Args:
-        root: the folder; made where missing.
-        sweep: what is swept.
-        words: fixed ``key=value`` words of every trial.
+        root: The folder; created if missing.
+        sweep: The sweep to run.
+        words: ``key=value`` settings that all trials share.
         storage: ``sqlite`` or ``journal``.
-        cap: number of trials; None takes the file's run_cap, or the whole grid.
-        seed: of random and Bayesian search.
+        cap: Number of trials; None takes the file's run_cap, or the whole grid.
+        seed: Seed of random and Bayesian search.
 
     Raises:
-        SettingsError: the folder holds another sweep, or there is no number of trials.
+        SettingsError: The folder has another sweep, or the number of trials is not limited.
     """
 
     def __init__(
@@ -65,180 +81,155 @@ class SweepStore:
         cap: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.root = root
-        self.sweep = sweep
-        self.seed = seed
-        grid = sweep.grid() if sweep.method == "grid" else []
-        self.cap = cap or sweep.run_cap or len(grid)
+        self.root, self.sweep, self.seed = root, sweep, seed
+        grid = sweep.grid()
+        wanted = cap or sweep.run_cap or len(grid)
+        self.cap = min(wanted, len(grid)) if grid else wanted
         if not self.cap:
             raise SettingsError(
                 f"The sweep {sweep.name} has no end: give run_cap in its file, or --trials N."
             )
         root.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with _locked(root / ".lock"):
             self._check_same(list(words), storage)
             self.study = self._open(storage)
-            self._enqueue(grid[: self.cap])
+            # Also adds what a larger cap allows or an interrupted start has left out.
+            known = self.trials()
+            for number in range(self.cap):
+                if number not in known:
+                    self.study.enqueue_trial(grid[number] if grid else {}, {NUMBER: number})
 
-    def _enqueue(self, points: Sequence[dict[str, Any]]) -> None:
-        """Make a trial of each point that has none: all of a new sweep, what a kill or a smaller
-        cap left out of an old one."""
-        trials = self.study.get_trials(deepcopy=False)
-        known = [trial.system_attrs.get("fixed_params", trial.params) for trial in trials]
-        for values in points:
-            point = {name: encode(value) for name, value in values.items()}
-            if point in known:
-                known.remove(point)
-            else:
-                self.study.enqueue_trial(point)
-
-    def claim(self) -> Claim | None:
-        """The next trial to run: one whose worker died, else a new one, else None."""
-        from optuna.trial import Trial, TrialState
-
-        with self._locked():
-            trials = self.study.get_trials(deepcopy=False)
-            for frozen in trials:
-                if frozen.state == TrialState.RUNNING:
-                    lock = self._try_lock(frozen.number)
-                    if lock is not None:
-                        return self._claim(Trial(self.study, frozen._trial_id), lock, True)
-            waiting = any(trial.state == TrialState.WAITING for trial in trials)
-            if not waiting and (self.sweep.method == "grid" or len(trials) >= self.cap):
-                return None
-            # Seeded by the trial's place: workers with one seed must not draw the same values.
-            self.study.sampler = self._sampler(len(trials))
-            trial = self.study.ask()
-            lock = self._try_lock(trial.number)
-            assert lock is not None, "a trial that nobody has seen is locked"
-            return self._claim(trial, lock, False)
+    def trials(self) -> dict[int, FrozenTrial]:
+        """Return the last attempt at each trial by its number."""
+        found = self.study.get_trials(deepcopy=False)
+        return dict(sorted((_number(trial), trial) for trial in found))
 
     def states(self) -> dict[str, int]:
-        """How many trials are in each of Optuna's states."""
-        counts: dict[str, int] = {}
-        for trial in self.study.get_trials(deepcopy=False):
-            counts[trial.state.name.lower()] = counts.get(trial.state.name.lower(), 0) + 1
-        return counts
+        """Return the number of trials in each of Optuna's states."""
+        return dict(Counter(trial.state.name.lower() for trial in self.trials().values()))
 
-    def folder(self, number: int) -> Path:
-        """The run folder of a trial."""
-        return self.root / "trials" / f"{number:04d}"
+    def claim(self) -> Claim | None:
+        """Take the next trial that waits, or return None if there is none."""
+        with _locked(self.root / ".lock"):
+            self._retry_lost()
+            waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            if not any(_number(trial) < self.cap for trial in waiting):
+                return None
+            number = _number(waiting[0])
+            lock = _locked(self._lock_path(number))
+            # Seeded by the number of the trial, so that workers do not draw the same values.
+            self.study.sampler = self._sampler(number)
+            trial = self.study.ask(dict(self.sweep.distributions))
+        folder = self.folder(number, trial.params)
+        reported = max(waiting[0].intermediate_values, default=0)
+        return Claim(number, trial, trial.params, folder, reported, lock)
 
-    def _claim(self, trial: "optuna.trial.Trial", lock: IO[str], adopted: bool) -> Claim:
-        values = {p.name: self._suggest(trial, p) for p in self.sweep.parameters}
-        return Claim(trial, values, self.folder(trial.number), lock, adopted)
+    def folder(self, number: int, values: Mapping[str, Any]) -> Path:
+        """Return the run folder of a trial with these values of the varied parameters."""
+        earlier = self.root / "trials" / f"{number:04d}"  # its name in earlier versions
+        shown = {name: values[name] for name in self.sweep.varied if name in values}
+        return earlier if earlier.exists() else earlier.with_name(trial_name(number, shown))
 
-    def _suggest(self, trial: "optuna.trial.Trial", parameter: Parameter) -> Any:
-        name = parameter.name
-        if self.sweep.method == "grid" or parameter.values:
-            choices = [encode(value) for value in self._choices(parameter)]
-            return decode(trial.suggest_categorical(name, choices))
-        if parameter.whole:
-            return trial.suggest_int(name, round(parameter.low), round(parameter.high))
-        step = parameter.step or None
-        return trial.suggest_float(
-            name, parameter.low, parameter.high, step=step, log=parameter.log
-        )
+    def _retry_lost(self) -> None:
+        """Enqueue running trials again that no process holds any more."""
+        retry = RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
+        for number, trial in self.trials().items():
+            if trial.state == TrialState.RUNNING:
+                try:
+                    lock = _locked(self._lock_path(number), wait=False)
+                except BlockingIOError:
+                    continue
+                with lock:
+                    retry(self.study, trial)
+                    self.study.tell(trial.number, state=TrialState.FAIL)
 
-    def _choices(self, parameter: Parameter) -> Sequence[Any]:
-        if parameter.values:
-            return parameter.values
-        return list(dict.fromkeys(row[parameter.name] for row in self.sweep.grid()))
+    def _lock_path(self, number: int) -> Path:
+        return self.root / "locks" / f"{number:03d}"
 
-    def _open(self, storage: str) -> "optuna.Study":
-        import optuna
-        from optuna.storages import JournalStorage, RDBStorage
-        from optuna.storages.journal import JournalFileBackend
-
+    def _open(self, storage: str) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        # Retries and `constant_liar` are marked experimental; lists as choices are stored as JSON.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Choices for a categorical distribution")
         place: JournalStorage | RDBStorage
         if storage == "journal":
             place = JournalStorage(JournalFileBackend(str(self.root / "storage.log")))
         else:
             address = f"sqlite:///{(self.root / 'storage.db').resolve()}"
             place = RDBStorage(address, engine_kwargs={"connect_args": {"timeout": 60}})
+        early = self.sweep.early_stop
         return optuna.create_study(
             study_name=self.sweep.name,
             storage=place,
-            direction="maximize" if self.sweep.maximise else "minimize",
-            sampler=self._sampler(0),
-            pruner=_pruner(self.sweep.early_stop),
+            direction="maximize" if self.sweep.maximize else "minimize",
+            pruner=NopPruner()
+            if early is None
+            else HyperbandPruner(
+                early.min_iter, early.max_iter or "auto", max(2, round(early.eta))
+            ),
             load_if_exists=True,
         )
 
-    def _sampler(self, number: int) -> "optuna.samplers.BaseSampler":
-        from optuna.samplers import RandomSampler, TPESampler
-
+    def _sampler(self, number: int) -> BaseSampler:
         seed = (self.seed * 1_000_003 + number) % 2**32
         if self.sweep.method == "bayes":
-            with warnings.catch_warnings():
-                # constant_liar (running trials count as bad) is marked experimental.
-                warnings.simplefilter("ignore")
-                return TPESampler(seed=seed, constant_liar=True)
+            return TPESampler(seed=seed, constant_liar=True)  # running trials count as bad ones
         return RandomSampler(seed=seed)
 
     def _check_same(self, words: list[str], storage: str) -> None:
+        """Write ``sweep.json``, or check that the one in the folder is of the same sweep."""
         path = self.root / "sweep.json"
-        record = {"format": FORMAT, "sweep": self.sweep.raw, "words": words, "storage": storage}
+        raw = {key: value for key, value in self.sweep.raw.items() if key != "run_cap"}
+        record = {"format": FORMAT, "sweep": raw, "words": words, "storage": storage}
         if not path.exists():
             write_text(path, json.dumps(record, indent=1) + "\n")
             return
         found = json.loads(path.read_text("utf-8"))
-        # A larger run_cap goes on with the same sweep.
+        found.get("sweep", {}).pop("run_cap", None)  # a larger cap continues the same sweep
         changed = [
-            key for key in record if _without_cap(found.get(key)) != _without_cap(record[key])
+            key for key, value in json.loads(json.dumps(record)).items() if found.get(key) != value
         ]
         if changed:
             raise SettingsError(
-                f'"{self.root}" holds another sweep (its {", ".join(changed)} differ); '
-                "give another --out, or the same sweep and words to go on with it."
+                f'"{self.root}" has another sweep (its {", ".join(changed)} differ); '
+                "give another --out, or the same sweep and settings to continue it."
             )
 
-    def _try_lock(self, number: int) -> IO[str] | None:
-        path = self.root / "locks" / f"{number:04d}"
-        path.parent.mkdir(exist_ok=True)
-        file = path.open("a")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        return file
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self.root / ".lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+def trial_name(number: int, values: Mapping[str, Any]) -> str:
+    """Return a readable folder name such as ``trial-003-width=32-seed=1``.
+
+    Names are cut to `NAME_LENGTH` characters and have only letters, digits and ``_.=+-``.
+    """
+    parts = [f"trial-{number:03d}"]
+    for name, value in values.items():
+        text = f"{value:.4g}" if isinstance(value, float) else text_of(value)
+        parts.append(f"{name.rsplit('.', 1)[-1]}={text}"[:PART_LENGTH])
+    name = re.sub(r"[^\w.=+-]+", "_", "-".join(parts), flags=re.ASCII)
+    return name[:NAME_LENGTH].rstrip("._-")
 
 
-def encode(value: Any) -> str | int | float | bool | None:
-    """A value that Optuna can store as a category: lists become JSON with a mark before it."""
-    if isinstance(value, list | dict):
-        return "json:" + json.dumps(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+def text_of(value: Any) -> str:
+    """Return a value as it is written in YAML."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def decode(value: Any) -> Any:
-    """What ``encode`` was given."""
-    if isinstance(value, str) and value.startswith("json:"):
-        return json.loads(value.removeprefix("json:"))
-    return value
+def _number(trial: FrozenTrial) -> int:
+    # Sweeps of earlier versions have no attribute; their trials were numbered by Optuna.
+    return int(trial.user_attrs.get(NUMBER, trial.number))
 
 
-def _without_cap(value: Any) -> Any:
-    if isinstance(value, dict):
-        value = {key: item for key, item in value.items() if key != "run_cap"}
-    return json.loads(json.dumps(value))
+def _locked(path: Path, wait: bool = True) -> IO[str]:
+    """Open a file and lock it until it is closed, here and in processes that inherit it.
 
-
-def _pruner(early: EarlyStop | None) -> "optuna.pruners.BasePruner":
-    from optuna.pruners import HyperbandPruner, NopPruner
-
-    if early is None:
-        return NopPruner()
-    return HyperbandPruner(
-        min_resource=early.min_iter,
-        max_resource=early.max_iter or "auto",
-        reduction_factor=max(2, round(early.eta)),
-    )
+    Raises:
+        BlockingIOError: Another process has the lock, and `wait` is False.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        file.close()
+        raise
+    return file

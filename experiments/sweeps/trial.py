@@ -1,7 +1,7 @@
-"""One trial of a sweep: train (or only sample), let held-out clips dance, score, leave the numbers.
+"""One trial of a sweep: train or only sample, generate held-out clips, score them.
 
-Training runs as its own ``dabfusion train``, so that it may start its own ranks. A trial that is
-started again in the same folder goes on where it was stopped.
+Training is a ``dabfusion train`` process of its own, so that it can start its own ranks. A trial
+that is started again in the same folder resumes there.
 """
 
 import json
@@ -19,18 +19,17 @@ from datamodules.files import write_text
 from experiments.config.load import Settings, settings_from_words
 from experiments.errors import SettingsError
 from experiments.runs.folder import RunFolder
-from experiments.sweeps.grammar import CHANGE
+from experiments.sweeps.command import CHANGE
+from experiments.sweeps.wandb_agents import log_scores
 from experiments.sweeps.worker import RESULT
 
-KINDS = ("diffusion", "sampling")
-MODEL = "model"
-#: Words about stage 1's network or losses: such a trial cannot share the sweep's stage 1.
+#: Settings of stage 1: a trial that changes one cannot use the sweep's stage 1.
 OWN_STAGE1 = ("stage1.network.", "stage1.loss.")
-#: Words about the clips that a trial learns from; inside a change they do not touch its scores.
+#: Settings of the training clips; inside `change` they do not alter the clips that are scored.
 CLIP_LENGTH = ("clips.frames=", "clips.stride=")
-#: Clips that are generated at once.
+#: Clips generated at once.
 EVALUATION_BATCH = 8
-#: Scores of the held-out clips that a sweep may look at, as ``heldout/NAME``.
+#: Scores of the held-out clips, available to a sweep as ``heldout/NAME``.
 HEADLINES = ("corrected", "raw", "chance", "half_beat_off", "other_music", "other_difference")
 
 
@@ -38,49 +37,43 @@ def run_trial(kind: str, words: Sequence[str], clips: int = 0) -> int:
     """Run one trial and return its exit status.
 
     Args:
-        kind: ``diffusion`` trains a stage 2 and scores it, after a stage 1 of its own where a word
-            changes stage 1's network or losses; ``sampling`` scores the run that the word
-            ``model=RUN`` names, with other sampling settings.
-        words: ``key=value`` settings; ``change=...`` holds further ones, blanks between.
-        clips: held-out clips that are scored; 0 for all.
+        kind: ``diffusion`` trains a stage 2 and scores it, after a stage 1 of its own if a word
+            changes stage 1's network or losses; ``sampling`` scores the run given by the word
+            ``model=RUN`` with other sampling settings.
+        words: ``key=value`` settings; ``change=...`` has further ones, separated by blanks.
+        clips: Number of held-out clips to score; 0 for all.
 
     Raises:
-        SettingsError: from the settings, or ``model`` missing.
+        SettingsError: A setting is wrong, or ``model`` is missing.
     """
-    changes = expand([word for word in words if word.startswith(f"{CHANGE}=")])
-    words = expand(words)
-    if kind == "diffusion":
-        words = _with_folder(words)
+    if kind == "sampling":
+        model, folder, settings = _sampling_run(words)
+    else:
+        changes = expand([word for word in words if word.startswith(f"{CHANGE}=")])
+        words = _with_folder(expand(words))
         if any(word.startswith(OWN_STAGE1) for word in changes):
-            words, status = _train_own_stage1(words)
+            out = next(word for word in reversed(words) if word.startswith("out="))
+            own = f"{out.removeprefix('out=')}/stage1"
+            # Under an agent of Weights & Biases the trial's run is that of stage 2.
+            status = _train("autoencoder", [*words, f"out={own}", "autoencoder=", "run.wandb=off"])
             if status != 0:
                 return status
+            words.append(f"autoencoder={own}")
         status = _train("diffusion", words)
         if status != 0:
             return status
-        # A change of the training clips' length is scored on the others' clips.
+        # All trials are scored on the same clips, whatever length they were trained on.
         same_clips = [w for w in words if w not in changes or not w.startswith(CLIP_LENGTH)]
         settings = settings_from_words(same_clips)
         model = folder = RunFolder(Path(settings.out))
-    else:
-        models = [word.partition("=")[2] for word in words if word.startswith(f"{MODEL}=")]
-        if not models:
-            raise SettingsError("A sampling sweep needs model=RUN, the run folder of a stage 2.")
-        model = RunFolder(Path(models[-1]))
-        others = [word for word in words if not word.startswith((f"{MODEL}=", "preset="))]
-        words = _with_folder([f"preset={model.config}", *others])
-        settings = settings_from_words(words)
-        folder = RunFolder(Path(settings.out))
-        folder.write_settings(settings)
-        folder.write_manifest({**model.read_manifest(), "command": "dabfusion sweep"})
     metrics = score_run(model, folder.path, settings, clips)
     write_text(folder.path / RESULT, json.dumps({"metrics": metrics}, indent=1) + "\n")
-    _report_to_wandb(folder, metrics)
+    log_scores(folder.path, metrics)
     return 0
 
 
 def expand(words: Sequence[str]) -> list[str]:
-    """The words with those inside ``change=...`` put in its place; ``change=none`` holds none."""
+    """Replace ``change=...`` by the settings in it; ``change=none`` has none."""
     expanded: list[str] = []
     for word in words:
         name, _, value = word.partition("=")
@@ -92,16 +85,16 @@ def expand(words: Sequence[str]) -> list[str]:
 def score_run(
     model: RunFolder, out: Path, settings: Settings, clips: int
 ) -> dict[str, float | None]:
-    """Generate the held-out clips of ``model``, score them, write ``out/evaluation``.
+    """Generate and score held-out clips, and write ``out/evaluation``.
 
     Args:
-        model: run of a stage 2, exported.
-        out: folder of the trial.
-        settings: with the data and the sampling to use.
-        clips: how many; 0 for all.
+        model: An exported run of stage 2.
+        out: Folder of the trial.
+        settings: The data and sampling settings to use.
+        clips: Number of clips; 0 for all.
 
     Returns:
-        Means as ``heldout/NAME``; None where a score is not defined.
+        Means as ``heldout/NAME``; None if a score is not defined.
     """
     from experiments.caching.music import cache_needed_music
     from experiments.evaluation.heldout import score_heldout
@@ -123,8 +116,7 @@ def score_run(
     music = cache_needed_music(settings, pipeline.music.needs, "test")
     data = build_clip_data(settings, EVALUATION_BATCH, music=music)
     data.setup("test")
-    scored = score_heldout(pipeline, data, seed=0, clips=clips, shown=0)
-    rows = scored.rows["generated"]
+    rows = score_heldout(pipeline, data, seed=0, clips=clips, shown=0).rows["generated"]
     means = write_heldout(out / "evaluation", settings, rows, noise_seed=0)
     return {
         f"heldout/{name}": means[name].mean if math.isfinite(means[name].mean) else None
@@ -133,8 +125,24 @@ def score_run(
     }
 
 
+def _sampling_run(words: Sequence[str]) -> tuple[RunFolder, RunFolder, Settings]:
+    """Return the model's run, and the trial's run with its settings, which are the model's own
+    with other sampling settings."""
+    words = expand(words)
+    models = [word.removeprefix("model=") for word in words if word.startswith("model=")]
+    if not models:
+        raise SettingsError("A sampling sweep needs model=RUN, the run folder of a stage 2.")
+    model = RunFolder(Path(models[-1]))
+    others = [word for word in words if not word.startswith(("model=", "preset="))]
+    settings = settings_from_words(_with_folder([f"preset={model.config}", *others]))
+    folder = RunFolder(Path(settings.out))
+    folder.write_settings(settings)
+    folder.write_manifest({**model.read_manifest(), "command": "dabfusion sweep"})
+    return model, folder, settings
+
+
 def _with_folder(words: list[str]) -> list[str]:
-    """An ``out`` where none is given, as under an agent of Weights & Biases."""
+    """Add ``out`` if it is missing, as under an agent of Weights & Biases."""
     if any(word.startswith("out=") for word in words):
         return words
     name = os.environ.get("WANDB_RUN_ID")
@@ -144,17 +152,8 @@ def _with_folder(words: list[str]) -> list[str]:
     return [*words, f"out=sweeps/{group}/{name}", "resume=auto"]
 
 
-def _train_own_stage1(words: Sequence[str]) -> tuple[list[str], int]:
-    """Train a stage 1 of the trial's own; the words of its stage 2, and the exit status."""
-    out = next(word for word in reversed(words) if word.startswith("out=")).partition("=")[2]
-    own = Path(out) / "stage1"
-    # Under an agent of Weights & Biases the trial's run is stage 2's.
-    status = _train("autoencoder", [*words, f"out={own}", "autoencoder=", "run.wandb=off"])
-    return [*words, f"autoencoder={own}"], status
-
-
 def _train(stage: str, words: Sequence[str]) -> int:
-    # Inherited files keep the sweep's lock on this trial for as long as training lives.
+    # The inherited lock on the trial is held for as long as training runs.
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.cli", "train", stage, *words], close_fds=False
     )
@@ -170,14 +169,3 @@ def _train(stage: str, words: Sequence[str]) -> int:
         if process.poll() is None:
             process.terminate()
             process.wait()
-
-
-def _report_to_wandb(folder: RunFolder, metrics: dict[str, float | None]) -> None:
-    """Under an agent of Weights & Biases, add the held-out scores to the trial's own run."""
-    run_id = os.environ.get("WANDB_RUN_ID")
-    if run_id is None or "WANDB_SWEEP_ID" not in os.environ:
-        return
-    import wandb
-
-    with wandb.init(id=run_id, resume="allow", dir=folder.path) as run:
-        run.log({name: value for name, value in metrics.items() if value is not None})

@@ -1,24 +1,27 @@
-"""The same sweep file on Weights & Biases' server, with agents on this machine."""
+"""The same sweep on the server of Weights & Biases, with agents on this machine."""
 
 import copy
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.errors import SettingsError
-from experiments.sweeps.grammar import Sweep, fixed_values
+from experiments.sweeps.command import fixed_values
+from experiments.sweeps.grammar import Sweep
 
 
 def wandb_config(sweep: Sweep, words: Sequence[str]) -> dict[str, Any]:
-    """The file's mapping with the fixed words added as constant parameters.
+    """Return the sweep file's mapping with the shared settings as constant parameters.
 
     Args:
-        sweep: as loaded.
-        words: ``key=value`` words of every trial.
+        sweep: The sweep as loaded.
+        words: ``key=value`` settings that all trials share.
 
     Raises:
-        SettingsError: a word without ``=``, or one that the sweep sets itself.
+        SettingsError: A word has no ``=``, or the sweep itself varies that setting.
     """
     config = copy.deepcopy(sweep.raw)
     config.setdefault("name", sweep.name)
@@ -28,23 +31,23 @@ def wandb_config(sweep: Sweep, words: Sequence[str]) -> dict[str, Any]:
 
 
 def run_agents(sweep: Sweep, words: Sequence[str], project: str, workers: int) -> int:
-    """Register the sweep and run agents until it is done; returns the worst exit status.
+    """Register the sweep and run agents until it is done; return the worst exit status.
 
     Args:
-        sweep: as loaded.
-        words: fixed words of every trial.
-        project: name at Weights & Biases.
-        workers: number of agents.
+        sweep: The sweep as loaded.
+        words: Settings that all trials share.
+        project: Name of the project at Weights & Biases.
+        workers: Number of agents.
 
     Raises:
-        SettingsError: nobody is logged in.
+        SettingsError: Nobody is logged in.
     """
     from experiments.runs.log_wandb import logged_in
 
     if not logged_in():
         raise SettingsError(
             "--wandb needs an account, and this machine is not logged in: run `wandb login`, or "
-            "leave --wandb out to sweep on this machine alone."
+            "leave --wandb out to run the sweep on this machine alone."
         )
     import wandb
 
@@ -56,7 +59,23 @@ def run_agents(sweep: Sweep, words: Sequence[str], project: str, workers: int) -
     try:
         return max(agent.wait() for agent in agents)
     except KeyboardInterrupt:
-        # The terminal has sent it to the agents, too; they end their trials.
+        # The terminal has also sent it to the agents, which end their trials.
         for agent in agents:
             agent.wait()
         raise
+
+
+def log_scores(folder: Path, metrics: Mapping[str, float | None]) -> None:
+    """Under an agent of Weights & Biases, add a trial's held-out scores to the trial's run.
+
+    Args:
+        folder: The trial's folder.
+        metrics: Scores by name; None if not defined.
+    """
+    run_id = os.environ.get("WANDB_RUN_ID")
+    if run_id is None or "WANDB_SWEEP_ID" not in os.environ:
+        return
+    import wandb
+
+    with wandb.init(id=run_id, resume="allow", dir=folder) as run:
+        run.log({name: value for name, value in metrics.items() if value is not None})

@@ -1,4 +1,4 @@
-"""One file, two readers: what we build must be what Weights & Biases' own agent builds."""
+"""Sweep files: the commands that we build are those that Weights & Biases' own agent builds."""
 
 import math
 import shutil
@@ -9,18 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from optuna.distributions import IntDistribution
 from wandb.sdk.launch.sweeps import utils as wandb_sweeps
 
 from experiments.config.load import settings_from_words
 from experiments.errors import SettingsError
-from experiments.sweeps.grammar import (
-    SWEEPS,
-    build_command,
-    load_sweep,
-    local_command,
-    parse_sweep,
-    shipped_sweeps,
-)
+from experiments.sweeps.command import build_command, local_command
+from experiments.sweeps.grammar import SWEEPS, load_sweep, parse_sweep, shipped_sweeps
 from experiments.sweeps.trial import expand
 from experiments.sweeps.wandb_agents import wandb_config
 
@@ -100,7 +95,7 @@ def test_agents_command_really_runs_and_values_arrive(tmp_path: Path) -> None:
     assert "nowhere" in done.stderr
 
 
-def test_grid_turns_the_last_parameter_fastest() -> None:
+def test_the_last_parameter_of_a_grid_varies_fastest() -> None:
     nested = {"parameters": {"c": {"values": ["x", "y"]}}}
     sweep = parse(parameters={"a": {"values": [1, 2]}, "b": nested})
     assert [tuple(row.items()) for row in sweep.grid()] == [
@@ -119,10 +114,11 @@ def test_ranges() -> None:
         "exponent": {"distribution": "log_uniform", "min": -2, "max": 0},
         "steps": {"distribution": "q_uniform", "q": 0.5, "min": 0.0, "max": 1.0},
     }
-    by_name = {p.name: p for p in parse(method="random", run_cap=3, parameters=body).parameters}
-    assert by_name["whole"].whole
+    by_name = parse(method="random", run_cap=3, parameters=body).distributions
+    assert isinstance(by_name["whole"], IntDistribution)
     assert (by_name["log"].log, by_name["log"].low) == (True, 1e-4)
     assert by_name["exponent"].low == pytest.approx(math.exp(-2))
+    assert by_name["steps"].step == 0.5
     grid = parse(parameters={"steps": body["steps"], "whole": body["whole"]}).grid()
     assert {row["steps"] for row in grid} == {0.0, 0.5, 1.0}
     assert {row["whole"] for row in grid} == {1, 2, 3}

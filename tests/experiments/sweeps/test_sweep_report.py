@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,11 @@ from runs_on_disk import add_evaluation, make_run
 from scipy import stats
 
 from datamodules.media.video import read_image
-from experiments.reports.tables import Table
-from experiments.sweeps.analysis import Condition, Contrast, conditions, contrasts, read_trials
+from experiments.sweeps.analysis import conditions, contrasts, read_trials
 from experiments.sweeps.figure import draw_sweep
 from experiments.sweeps.grammar import load_sweep
 from experiments.sweeps.report import write_sweep_report
 from experiments.sweeps.store import SweepStore
-from metrics.functional.bootstrap import Interval
 
 BEATS, STYLES, SEEDS, CLIPS = ("none", "global", "frame"), (False, True), (0, 1, 2), 24
 GAIN = {"none": 0.0, "global": 0.1, "frame": 0.4}
@@ -33,7 +30,7 @@ METRIC = "heldout/corrected"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> SweepStore:
-    """A finished beat ablation whose trials were written by hand."""
+    """A finished beat ablation with made-up trials."""
     root = tmp_path_factory.mktemp("sweep")
     body: dict[str, Any] = {
         "name": "ablation",
@@ -74,14 +71,14 @@ def rows_of(store: SweepStore) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def redrawn(values: pd.Series, music: pd.Series, draws: int = 4000) -> tuple[float, float]:
-    """95% interval of the mean, pieces redrawn one draw after the other."""
-    pieces = [group.to_numpy() for _, group in values.groupby(music.to_numpy())]
+def resampled(values: pd.Series, music: pd.Series, draws: int = 4000) -> tuple[float, float]:
+    """95% interval of the mean, resampled by song, one draw after the other."""
+    songs = [group.to_numpy() for _, group in values.groupby(music.to_numpy())]
     generator = np.random.default_rng(7)
     means = []
     for _ in range(draws):
-        drawn = generator.integers(0, len(pieces), len(pieces))
-        means.append(np.concatenate([pieces[i] for i in drawn]).mean())
+        drawn = generator.integers(0, len(songs), len(songs))
+        means.append(np.concatenate([songs[i] for i in drawn]).mean())
     return tuple(np.quantile(means, [0.025, 0.975]))
 
 
@@ -97,7 +94,7 @@ def test_conditions_are_right(store: SweepStore, tmp_path: Path) -> None:
         assert [row[METRIC], row.seeds_low, row.seeds_high] == pytest.approx(
             [means.mean(), low, high]
         )
-        ends = redrawn(group.corrected, group.music_id)
+        ends = resampled(group.corrected, group.music_id)
         assert (row.clips_low, row.clips_high) == pytest.approx(ends, abs=0.02)
         assert float(row.half_beat_off) == pytest.approx(group.half_beat_off.mean())
         assert row.other_music == ""
@@ -123,7 +120,7 @@ def test_paired_differences_are_right(
     difference = (wide[first] - wide[second]).reset_index(name="value")
     assert row.pairs == len(difference) == CLIPS * 3 * (2 if style is None else 1)
     assert row.difference == pytest.approx(difference.value.mean())
-    ends = redrawn(difference.value, difference.music_id)
+    ends = resampled(difference.value, difference.music_id)
     assert (row.low, row.high) == pytest.approx(ends, abs=0.01)
     seeds = difference.groupby("seed").value.mean()
     assert json.loads(row.each_seed) == pytest.approx({str(k): v for k, v in seeds.items()})
@@ -133,35 +130,30 @@ def test_paired_differences_are_right(
 
 
 def test_pairing_cancels_what_clips_share(store: SweepStore) -> None:
-    trials = read_trials(store)
-    single = conditions(trials, KEYS, METRIC)[-1].over_clips
-    paired = contrasts(trials, KEYS, METRIC)
-    frame = next(c for c in paired if (c.first, c.second, c.where) == ("frame", "none", "all"))
-    assert frame.difference.high - frame.difference.low < 0.5 * (single.high - single.low)
-    assert frame.difference.low > 0.25
+    trials, clips = read_trials(store)
+    single = conditions(trials, clips, KEYS, METRIC).iloc[-1]
+    paired = contrasts(trials, clips, KEYS, METRIC).set_index(["first", "second", "where"])
+    frame = paired.loc["frame", "none", "all"]
+    assert frame.high - frame.low < 0.5 * (single.clips_high - single.clips_low)
+    assert frame.low > 0.25
     assert frame.same_sign
-    pooled = [(c.parameter, c.second, c.first) for c in paired if c.where == "all"]
-    assert pooled == [
-        ("music.beats", "none", "global"),
-        ("music.beats", "none", "frame"),
-        ("music.beats", "global", "frame"),
-        ("music.spectral", "false", "true"),
-    ]
+    pooled = [index[:2] for index in paired.index if index[2] == "all"]
+    assert pooled == [("global", "none"), ("frame", "none"), ("frame", "global"), ("true", "false")]
 
 
-def test_a_seed_that_disagrees_is_told(store: SweepStore) -> None:
-    trials = [t for t in read_trials(store) if not t.values["music.spectral"]]
+def test_seeds_that_disagree_in_sign_are_reported(store: SweepStore) -> None:
+    trials, clips = read_trials(store)
+    trials = trials[trials["music.spectral"] == "false"].reset_index(drop=True)
     for bad in (False, True):
         if bad:
-            fallen = {**trials[-2].metrics, METRIC: -9.0}
-            trials[-2] = replace(trials[-2], metrics=fallen)
-        found = {(c.first, c.second): c for c in contrasts(trials, KEYS[:1], METRIC)}
-        assert found["frame", "none"].same_sign is not bad
+            trials.loc[len(trials) - 2, METRIC] = -9.0
+        found = contrasts(trials, clips, KEYS[:1], METRIC).set_index(["first", "second"])
+        assert found.loc[("frame", "none"), "same_sign"] == (not bad)
 
 
 def test_report_files(store: SweepStore, tmp_path: Path) -> None:
     report = write_sweep_report(store, tmp_path / "report").read_text()
-    assert "Trials: 18 complete. Each was scored on 24 held-out clips of 12 pieces" in report
+    assert "Trials: 18 complete. Each was scored on 24 held-out clips of 12 songs" in report
     assert len(re.findall(r"^\| (none|global|frame) ", report, re.MULTILINE)) == 6
     assert report.count("| frame − global |") == 3
     latex = (tmp_path / "report" / "tables.tex").read_text()
@@ -174,18 +166,19 @@ def test_report_files(store: SweepStore, tmp_path: Path) -> None:
     assert list(trials[METRIC]) == pytest.approx(list(means))
 
 
-def test_rows_behind_the_report_are_all_there(store: SweepStore, tmp_path: Path) -> None:
+def test_all_rows_behind_the_report_are_written(store: SweepStore, tmp_path: Path) -> None:
     write_sweep_report(store, tmp_path / "report")
     written = pd.read_csv(tmp_path / "report" / "clips.csv", keep_default_na=False)
     expected = rows_of(store)[["music.beats", "seed", "clip", "music_id", "corrected"]]
     pd.testing.assert_frame_equal(written[expected.columns], expected)
 
 
-def test_mixed_protocols_are_said_and_not_subtracted(store: SweepStore, tmp_path: Path) -> None:
+def test_trials_of_different_protocols_are_not_compared(store: SweepStore, tmp_path: Path) -> None:
     shutil.copytree(store.root, tmp_path / "copy")
     mixed = SweepStore(tmp_path / "copy", store.sweep, [])
     for number in (15, 16, 17):
-        other = mixed.folder(number) / "evaluation" / "protocol.json"
+        (folder,) = (mixed.root / "trials").glob(f"trial-{number:03d}-*")
+        other = folder / "evaluation" / "protocol.json"
         other.write_text(json.dumps({"hash": "another"}))
     report = write_sweep_report(mixed, tmp_path / "report").read_text()
     assert "scored by 2 protocols" in report
@@ -195,19 +188,45 @@ def test_mixed_protocols_are_said_and_not_subtracted(store: SweepStore, tmp_path
     assert rows["frame", "none", "all"]["pairs"] == str(CLIPS * 3)
 
 
-def test_cells_are_escaped() -> None:
-    table = Table(("a_b", "c"), (("50% & more", "x|y"),), "cap_tion", frozenset({"c"}))
-    assert r"50\% \& more" in table.latex()
-    assert r"a\_b" in table.latex()
-    assert r"x\|y" in table.markdown()
-    assert "lr" in table.latex()
-
-
 def test_long_names_stay_inside_the_figure(tmp_path: Path) -> None:
     words = " ".join(f"stage2.network.setting{number}=value" for number in range(6))
-    over = Interval(0.1, 0.0, 0.2, 40, 10)
-    found = [Condition(f"change={words}", (words,), (0.1,), over, over, {}) for _ in range(2)]
-    pair = Contrast("change", words, words, "all", over, {0: 0.1}, 0.5)
-    draw_sweep(found, [pair], "heldout/corrected", tmp_path / "figure.png")
-    picture = read_image(tmp_path / "figure.png")
-    assert picture[:, :, 0].min() == 255  # what is cut off ends at the edge
+    ends = {"low": 0.0, "high": 0.2}
+    both = {f"{over}_{end}": value for over in ("seeds", "clips") for end, value in ends.items()}
+    controls = dict.fromkeys(["half_beat_off", "shifted", "other_music"], np.nan)
+    row = {"change": words, METRIC: 0.1, **both, **controls, "each": [0.1]}
+    pair = {"parameter": "change", "first": words, "second": words, "where": "all", **ends}
+    draw_sweep(
+        pd.DataFrame([row, row]),
+        pd.DataFrame([{**pair, "difference": 0.1, "each_seed": {"0": 0.1}}]),
+        ["change"],
+        METRIC,
+        tmp_path / "figure.png",
+    )
+    image = read_image(tmp_path / "figure.png")
+    assert image[:, :, 0].min() == 255  # what is cut off ends at the edge
+
+
+def test_a_random_search_lists_the_best_trial_first_and_escapes_names(tmp_path: Path) -> None:
+    body = {
+        "name": "a_search",
+        "method": "random",
+        "run_cap": 3,
+        "metric": {"name": "val/score", "goal": "maximize"},
+        "parameters": {"learning_rate": {"min": 0.0, "max": 1.0}},
+        "command": ["true"],
+    }
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(body))
+    store = SweepStore(tmp_path / "out", load_sweep(str(tmp_path / "s.yaml")), [])
+    report = write_sweep_report(store, tmp_path / "empty")
+    assert "Trials: 3 waiting." in report.read_text()
+    while (claim := store.claim()) is not None:
+        store.study.tell(claim.trial, claim.values["learning_rate"])
+        claim.lock.close()
+    report = write_sweep_report(store, tmp_path / "report").read_text()
+    table = pd.read_csv(tmp_path / "report" / "table.csv")
+    assert list(table["val/score"]) == sorted(table["val/score"], reverse=True)
+    assert len(table) == 3
+    assert "## Differences" not in report
+    latex = (tmp_path / "report" / "tables.tex").read_text()
+    assert r"learning\_rate" in latex
+    assert r"a\_search" in latex

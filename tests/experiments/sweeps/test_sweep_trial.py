@@ -1,4 +1,4 @@
-"""A sweep's trial, really run: the command of Weights & Biases' agent, on one and two ranks."""
+"""Real trials: a small sweep, and the command of Weights & Biases' agent on one and two ranks."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import yaml
 from tiny_runs import TINY, environment, run_cli
 from wandb.sdk.launch.sweeps import utils as wandb_sweeps
 
+from experiments import cli
 from experiments.runs.folder import RunFolder
 from experiments.sweeps.grammar import load_sweep
 from experiments.sweeps.wandb_agents import wandb_config
@@ -30,6 +31,34 @@ def agent_command(config: dict[str, Any], values: dict[str, Any]) -> list[str]:
     for word in wandb_sweeps.create_sweep_command(list(config["command"])):
         words += macros[word[2:-1]] if word.startswith("${") else [word]
     return words
+
+
+def test_a_sweep_trains_scores_and_reports(
+    data: Path, autoencoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = load_sweep("beat_ablation").raw
+    raw["parameters"] = {"music.beats": {"values": ["none", "frame"]}}
+    raw["command"] = [word for word in raw["command"] if not word.startswith("preset=")]
+    raw["command"] += ["--clips", "2"]
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    fixed = [word for word in TINY if not word.startswith("music.beats")]
+    fixed += [*STEPS, f"data={data}", f"autoencoder={autoencoder}", "run.export=last"]
+    out = tmp_path / "out"
+    words = ["sweep", str(tmp_path / "small.yaml"), *fixed, "--out", str(out)]
+    assert cli.main(words) == 0
+    printed = capsys.readouterr().out
+    assert "[2/2] trial 1: " in printed
+    report = (out / "report" / "report.md").read_text()
+    assert "Trials: 2 complete. Each was scored on 2 held-out clips" in report
+    assert "| frame − none |" in report
+    assert (out / "report" / "compare.html").is_file()
+    for name in ("trial-000-beats=none", "trial-001-beats=frame"):
+        folder = out / "trials" / name
+        assert RunFolder(folder).read_settings().music.beats == name.partition("=")[2]
+        assert "heldout/corrected" in json.loads((folder / "trial.json").read_text())["metrics"]
+    # Nothing is left to run: only the report is written again.
+    assert cli.main(words) == 0
+    assert "[2/2]" not in capsys.readouterr().out
 
 
 @pytest.mark.long
@@ -108,7 +137,12 @@ def test_sweep_without_training_and_its_report(data: Path, diffusion: Path, tmp_
     report = (out / "report" / "report.md").read_text()
     assert "Trials: 2 complete." in report
     assert (out / "report" / "compare.html").is_file()
-    assert RunFolder(out / "trials" / "0001").read_settings().sampling.guidance_scale == 2.0
+    assert (
+        RunFolder(out / "trials" / "trial-001-guidance_scale=2")
+        .read_settings()
+        .sampling.guidance_scale
+        == 2.0
+    )
     again = run_cli(*words, "sampling.steps=2", "run.threads=1", "--out", str(out))
     assert again.returncode == 0
     assert "trial 0" not in again.stdout

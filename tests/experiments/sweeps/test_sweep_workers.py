@@ -1,6 +1,7 @@
-"""Real workers in real processes: shared storage, kills, late comers, early termination."""
+"""Real workers in real processes: shared storage, kills, workers that join late, early stopping."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,18 +10,20 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
 
 from experiments.errors import SettingsError
 from experiments.sweeps.grammar import load_sweep
-from experiments.sweeps.store import SweepStore, decode, encode
+from experiments.sweeps.store import SweepStore, trial_name
 from experiments.sweeps.worker import Finished, TrialUserError, run_worker
 
 PROGRAM = Path(__file__).with_name("sweep_trial_program.py")
 
 
 def write_sweep(folder: Path, parameters: dict[str, Any], **changes: Any) -> Path:
+    folder.mkdir(exist_ok=True)
     body = {
         "name": "test",
         "method": "grid",
@@ -93,7 +96,7 @@ def test_two_workers_share_and_a_third_joins_late(tmp_path: Path, storage: str) 
 
 def test_killed_twice_and_resumed(tmp_path: Path) -> None:
     path = write_sweep(
-        tmp_path, {"a": {"values": [1, 2]}, "lines": {"value": 25}, "pause": {"value": 0.06}}
+        tmp_path, {"a": {"values": [1]}, "lines": {"value": 25}, "pause": {"value": 0.06}}
     )
     for _ in range(2):
         worker = start_worker(path)
@@ -104,14 +107,15 @@ def test_killed_twice_and_resumed(tmp_path: Path) -> None:
     before = _lines(tmp_path)
     assert 0 < before < 25
     finished = work(open_store(path))
-    assert [f.value for f in finished] == [1.0, 2.0]
-    assert starts(tmp_path) == [3, 1]
-    # It went on: no line was written twice.
+    assert [(f.number, f.value) for f in finished] == [(0, 1.0)]
+    assert starts(tmp_path) == [3]
+    assert open_store(path).states() == {"complete": 1}
+    # It resumed: no line was written twice.
     assert _lines(tmp_path) == 25
 
 
 @pytest.mark.long
-def test_a_trial_that_outlives_its_worker_is_not_run_beside(tmp_path: Path) -> None:
+def test_a_trial_that_outlives_its_worker_is_not_started_twice(tmp_path: Path) -> None:
     path = write_sweep(
         tmp_path, {"a": {"values": [1, 2]}, "lines": {"value": 20}, "pause": {"value": 0.15}}
     )
@@ -119,16 +123,18 @@ def test_a_trial_that_outlives_its_worker_is_not_run_beside(tmp_path: Path) -> N
     _wait_for(lambda: _lines(tmp_path) > 2)
     worker.kill()
     worker.communicate()
-    # Its trial still lives, and holds its lock: the next worker takes the other one first.
+    # Its trial is still running and holds its lock: the next worker takes the other one first.
     finished = work(open_store(path))
     assert [f.values["a"] for f in finished] == [2, 1]
     assert starts(tmp_path)[1] == 1
     assert _lines(tmp_path) == 20
 
 
-def test_a_larger_cap_and_an_interrupted_set_up_are_made_up_for(tmp_path: Path) -> None:
+def test_a_larger_cap_adds_the_missing_trials_of_a_grid(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, {"a": {"values": [1, 2, 3, 4]}})
     assert open_store(path, cap=1).states() == {"waiting": 1}
+    assert open_store(path, cap=9).states() == {"waiting": 4}
+    path = write_sweep(tmp_path / "second", {"a": {"values": [1, 2, 3, 4]}})
     assert [one.values["a"] for one in work(open_store(path, cap=2))] == [1, 2]
     assert [one.values["a"] for one in work(open_store(path))] == [3, 4]
     assert open_store(path).states() == {"complete": 4}
@@ -176,14 +182,14 @@ def test_search_stops_at_run_cap_and_draws_differ(tmp_path: Path, method: str) -
     assert len(work(open_store(path, cap=6))) == 2
 
 
-def test_users_error_stops_and_stays_open(tmp_path: Path) -> None:
+def test_a_users_error_stops_the_sweep_and_leaves_the_trial_open(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, {"a": {"values": [1, 2]}})
     with pytest.raises(TrialUserError, match="this trial fails"):
         work(open_store(path), ("fail=2",))
     assert [f.state for f in work(open_store(path))] == ["complete", "complete"]
 
 
-def test_a_fault_is_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_failed_trial_is_counted_and_the_others_run(tmp_path: Path) -> None:
     path = write_sweep(tmp_path, {"a": {"values": [1, 2]}})
     assert [f.state for f in work(open_store(path), ("fail=1",))] == ["failed", "failed"]
 
@@ -203,14 +209,55 @@ def test_another_sweep_in_the_folder_is_refused(tmp_path: Path) -> None:
         open_store(endless)
 
 
-def test_categories_survive_the_storage() -> None:
-    for value in (1, 0.5, True, None, "text", [1, 2], {"a": [1]}):
-        assert decode(encode(value)) == value
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+def test_values_of_every_kind_survive_the_storage(tmp_path: Path, storage: str) -> None:
+    values = [1, 0.5, True, None, "text", [1, 2], {"a": [1]}]
+    path = write_sweep(tmp_path, {"c": {"values": values}})
+    assert [f.values["c"] for f in work(open_store(path, storage))] == values
+
+
+def test_an_interrupted_set_up_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_sweep(tmp_path, {"a": {"values": [1, 2, 3]}})
+    enqueue, calls = optuna.Study.enqueue_trial, []
+
+    def interrupted(*args: Any) -> None:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        enqueue(*args)
+
+    monkeypatch.setattr(optuna.Study, "enqueue_trial", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        open_store(path)
+    assert [f.values["a"] for f in work(open_store(path))] == [1, 2, 3]
+
+
+def test_a_smaller_cap_leaves_the_rest_waiting(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path, {"a": {"values": [1, 2, 3]}})
+    open_store(path)
+    assert [f.values["a"] for f in work(open_store(path, cap=2))] == [1, 2]
+
+
+def test_folders_of_trials_are_readable(tmp_path: Path) -> None:
+    values = {"stage2.train.learning_rate": 2e-4, "seed": 1, "music.beats": "frame"}
+    assert trial_name(3, values) == "trial-003-learning_rate=0.0002-seed=1-beats=frame"
+    assert trial_name(0, {}) == "trial-000"
+    hostile = trial_name(
+        7, {"change": "../../a b/ü:*?\\\n" + "x" * 300, **dict.fromkeys("abcdef", "y" * 40)}
+    )
+    assert re.fullmatch(r"trial-007-change=[\w.=+-]{1,90}", hostile, re.ASCII)
+    assert "/" not in hostile
+    path = write_sweep(tmp_path, {"a": {"values": [1, 0.5]}, "b": {"value": 2}})
+    work(open_store(path))
+    names = sorted(folder.name for folder in (tmp_path / "out" / "trials").iterdir())
+    assert names == ["trial-000-a=1", "trial-001-a=0.5"]
 
 
 def _lines(folder: Path) -> int:
-    file = folder / "out" / "trials" / "0000" / "metrics.jsonl"
-    return len(file.read_text().splitlines()) if file.exists() else 0
+    files = (folder / "out" / "trials").glob("trial-000*/metrics.jsonl")
+    return sum(len(file.read_text().splitlines()) for file in files)
 
 
 def _wait_for(condition: Any, seconds: float = 120.0) -> None:
