@@ -30,6 +30,7 @@ check: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/pylint datamodules lightning_modules metrics experiments
 
 clean:
 	rm -rf $(VENV) *.egg-info

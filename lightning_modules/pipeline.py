@@ -35,7 +35,7 @@ from lightning_modules.generation.inputs import (
     DanceRequest,
     Encoder,
     Heard,
-    Picture,
+    ImageInput,
     Segmenter,
     Song,
     as_generator,
@@ -134,7 +134,7 @@ class DabFusionPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        image: Picture,
+        image: ImageInput,
         music: Song,
         *,
         seconds: float | None = None,
@@ -142,8 +142,8 @@ class DabFusionPipeline(DiffusionPipeline):
         sample_rate: int | None = None,
         tempo_bpm: float | None = None,
         beat_file: str | os.PathLike[str] | None = None,
-        mask: Picture | None = None,
-        background: Picture | Scene | None = None,
+        mask: ImageInput | None = None,
+        background: ImageInput | Scene | None = None,
         person_height: float | None = None,
         guidance_scale: float | None = None,
         image_guidance_scale: float | None = None,

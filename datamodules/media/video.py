@@ -23,16 +23,10 @@ from torch import Tensor
 from datamodules.errors import DataError
 from datamodules.media.images import (
     FitBox,
-    alpha_of,
     fit_box,
     fit_image,
-    has_alpha,
-    over_white,
     place_in_square,
-    read_cutout,
     read_image,
-    read_mask,
-    rgb_of,
 )
 from datamodules.media.probe import VideoInfo, opened, packet_times, probe, video_stream
 from datamodules.media.write import write_video
@@ -45,20 +39,14 @@ except ImportError:  # no wheel for this platform: PyAV reads everything
 __all__ = [
     "FitBox",
     "VideoInfo",
-    "alpha_of",
     "fit_box",
     "fit_image",
-    "has_alpha",
     "nearest_frames",
-    "over_white",
     "place_in_square",
     "probe",
     "read_audio",
-    "read_cutout",
     "read_frames",
     "read_image",
-    "read_mask",
-    "rgb_of",
     "stream_frames",
     "write_video",
 ]

@@ -22,7 +22,13 @@ from typing import Any
 
 from datamodules import aist_names
 from datamodules.errors import DataError
-from datamodules.files import VIDEO_SUFFIXES, remove_partial, write_bytes
+from datamodules.files import (
+    PassedOver,
+    describe_passed_over,
+    find_videos,
+    remove_partial,
+    write_bytes,
+)
 from datamodules.index import DatasetSettings, digest_of, read_dataset, write_dataset, write_index
 from datamodules.media.audio import warm_up
 from datamodules.preparation.beats import BeatOptions, BeatsAhead, with_beats
@@ -43,6 +49,8 @@ class PrepareReport:
     """Of the videos found, those that an earlier run had dealt with."""
     quarantined: list[dict[str, str]] = field(default_factory=list)
     """`name`, `source` and `reason` of each video left out."""
+    passed_over: list[PassedOver] = field(default_factory=list)
+    """Files and folders that were not taken as videos."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ def prepare(
         OSError: no space or no permission. What is done is kept.
     """
     _check_folders(options)
-    found, clashes = find_tasks(videos, out, options)
+    found, clashes, passed_over = find_tasks(videos, out, options)
     _open(out, options.settings)
     records = [_finished(task) for task in found]
     open_tasks = [task for task, record in zip(found, records, strict=True) if record is None]
@@ -110,30 +118,26 @@ def prepare(
         first = quarantined[0]["reason"] if quarantined else ""
         raise DataError(f"None of the {len(found)} videos in {videos} can be used; {first}")
     _write(out, options, rows, progress, ahead.filled)
-    return PrepareReport(len(rows), taken_over, quarantined)
+    return PrepareReport(len(rows), taken_over, quarantined, passed_over)
 
 
 def find_tasks(
     videos: Path, out: Path, options: PrepareOptions
-) -> tuple[list[VideoTask], list[dict[str, str]]]:
-    """The videos below a folder in the order of their names, and those whose name is taken."""
+) -> tuple[list[VideoTask], list[dict[str, str]], list[PassedOver]]:
+    """Find the videos in a folder.
+
+    Returns:
+        The videos in the order of their names, those whose name is taken, and what was passed over.
+    """
     if not videos.is_dir():
         raise DataError(f"{videos} is not a folder; give the folder that holds the videos.")
     rendered = (videos / "videos").is_dir() and (videos / "truth").is_dir()
     root = videos / "videos" if rendered else videos
-    inside = out.resolve()
-    paths = sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in VIDEO_SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
-        and inside not in path.resolve().parents
-    )
+    paths, passed_over = find_videos(root, exclude=out)
     if not paths:
         raise DataError(
-            f"{videos} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))}); "
-            "give the folder that holds them."
+            f"{videos} holds no videos (.mp4, .mov, .mkv, ...); give the folder that holds them. "
+            f"{describe_passed_over(passed_over)}".rstrip()
         )
     tasks: dict[str, VideoTask] = {}
     clashes = []
@@ -156,7 +160,7 @@ def find_tasks(
             keypoints=points,
             camera=camera,
         )
-    return [tasks[name] for name in sorted(tasks)], clashes
+    return [tasks[name] for name in sorted(tasks)], clashes, passed_over
 
 
 def name_of(source: str) -> str:

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare with a progress bar, then say what was left out and what to do next."""
-    from datamodules.files import is_no_space
+    from datamodules.files import describe_passed_over, is_no_space
     from experiments.config.load import settings_from_words
     from experiments.errors import SettingsError
 
@@ -93,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
             f"{len(report.quarantined)} videos were left out; {args.out}/quarantine.jsonl says "
             f"why. The first: {report.quarantined[0]['reason']}"
         )
+    if report.passed_over:
+        print(describe_passed_over(report.passed_over))
     print(f"Next: dabfusion doctor {shlex.quote(str(args.out))}")
     return 0
 

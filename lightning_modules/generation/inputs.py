@@ -14,25 +14,26 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.nn import functional as F
 
+from datamodules.batch import to_uint8
 from datamodules.media.audio import SAMPLE_RATE, beat_features, spectral_features, track_beats
-from datamodules.media.video import (
-    DataError,
-    alpha_of,
+from datamodules.media.images import (
+    cutout_of,
     fit_image,
-    has_alpha,
-    over_white,
-    read_audio,
+    image_pixels,
+    mask_of,
     read_cutout,
     read_image,
     read_mask,
-    rgb_of,
+    reduction,
 )
+from datamodules.media.video import DataError, read_audio
 from lightning_modules.errors import CheckpointError
 from lightning_modules.generation.files import PipelineSettings
 from lightning_modules.generation.people import Scene, place_person
 
-Picture = str | os.PathLike[str] | Tensor | NDArray[Any] | Any
+ImageInput = str | os.PathLike[str] | Tensor | NDArray[Any] | Any
 """A path, a PIL image, or RGB pixels: uint8 (3, H, W) or (H, W, 3), or float in [0, 1]."""
 Song = str | os.PathLike[str] | NDArray[np.floating] | Tensor
 """A path that FFmpeg reads, or mono samples (S,) in [-1, 1]."""
@@ -47,15 +48,15 @@ Segmenter = Callable[[Tensor], Tensor]
 class DanceRequest:
     """One dance of a batch; the fields are the arguments of a call of the pipeline."""
 
-    image: Picture
+    image: ImageInput
     music: Song
     sample_rate: int | None = None
     start_s: float = 0.0
     tempo_bpm: float | None = None
     beat_file: str | os.PathLike[str] | None = None
     generator: torch.Generator | int = 0
-    mask: Picture | None = None
-    background: Picture | Scene | None = None
+    mask: ImageInput | None = None
+    background: ImageInput | Scene | None = None
     person_height: float | None = None
 
 
@@ -90,7 +91,7 @@ def reference_picture(
     Raises:
         DataError: something cannot be read, is missing for cutting out, or does not fit.
     """
-    colours, alpha = _colours(request.image)
+    colors, alpha = _cutout(request.image)
     asked = (request.mask, request.background, request.person_height, segmenter)
     if all(part is None for part in asked) and (alpha is None or scene is None):
         flat = request.image
@@ -101,14 +102,14 @@ def reference_picture(
     elif alpha is not None:
         mask = alpha
     elif segmenter is not None:
-        mask = segmenter(colours)
+        mask = segmenter(colors)
     else:
         raise DataError(
             "The person cannot be cut out: give a mask (generate: --mask PNG), a picture that is "
             "transparent around the person, or a segmentation model (generate: --segmenter FOLDER)."
         )
     try:
-        return place_person(colours, mask, _scene(request, settings, scene))
+        return place_person(colors, mask, _scene(request, settings, scene))
     except DataError:
         raise
     except ValueError as error:  # a mask or a height that the user gave
@@ -224,22 +225,33 @@ def _check_numbers(request: DanceRequest) -> None:
 
 
 def as_pixels(image: Tensor | NDArray[Any] | Any) -> Tensor:
-    """A PIL image, or RGB pixels of any layout, as uint8 (3, H, W); a PIL image as `read_image`
-    shows its file.
+    """Convert an image that is not a path to uint8 (3, H, W).
+
+    Args:
+        image: A PIL image (converted as `read_image` does), or RGB values in [0, 255] as uint8 or
+            [0, 1] as floats, channels first or last.
 
     Raises:
-        ValueError: it has no three colours.
+        ValueError: It does not have three color channels.
     """
     if isinstance(image, Image.Image):
-        return over_white(ImageOps.exif_transpose(image))
+        return image_pixels(ImageOps.exif_transpose(image))
     image = torch.as_tensor(image)
     if image.ndim != 3 or 3 not in (image.shape[0], image.shape[-1]):
-        raise ValueError(f"A picture has shape (3, H, W) or (H, W, 3), not {tuple(image.shape)}.")
+        raise ValueError(f"Images have shape (3, H, W) or (H, W, 3), not {tuple(image.shape)}.")
     if image.shape[0] != 3:
         image = image.permute(2, 0, 1)
-    if image.dtype.is_floating_point:
-        image = image.clamp(0, 1).mul(255).round()
-    return image.to(torch.uint8)
+    image = to_uint8(image) if image.dtype.is_floating_point else image.to(torch.uint8)
+    # Reduced like image files, so that large images and masks from either source stay aligned.
+    return to_uint8(_reduced(image / 255.0)) if reduction(*image.shape[-2:]) > 1 else image
+
+
+def _reduced(image: Tensor) -> Tensor:
+    """Average (..., H, W) over squares of `reduction(H, W)` pixels."""
+    factor = reduction(*image.shape[-2:])
+    if factor == 1:
+        return image
+    return F.avg_pool2d(image[None].float(), factor, ceil_mode=True)[0]
 
 
 def as_generator(generator: torch.Generator | int) -> torch.Generator:
@@ -249,25 +261,24 @@ def as_generator(generator: torch.Generator | int) -> torch.Generator:
     return torch.Generator().manual_seed(generator)
 
 
-def _colours(image: Picture) -> tuple[Tensor, Tensor | None]:
-    """Pixels (3, H, W) uint8 with nothing laid under them, and the alpha channel (H, W), if any."""
+def _cutout(image: ImageInput) -> tuple[Tensor, Tensor | None]:
+    """Colors (3, H, W) uint8, and the alpha channel (H, W) where it outlines something."""
     if isinstance(image, str | os.PathLike):
         return read_cutout(image)
-    if not isinstance(image, Image.Image):
-        return as_pixels(image), None
-    upright = ImageOps.exif_transpose(image)
-    return rgb_of(upright), alpha_of(upright) if has_alpha(upright) else None
+    if isinstance(image, Image.Image):
+        return cutout_of(ImageOps.exif_transpose(image))
+    return as_pixels(image), None
 
 
-def _mask(mask: Picture) -> Tensor:
-    """A mask of any kind as (H, W) float32 in [0, 1]."""
+def _mask(mask: ImageInput) -> Tensor:
+    """Convert a mask from any source to (H, W) float32 in [0, 1]."""
     if isinstance(mask, str | os.PathLike):
         return read_mask(mask)
     if isinstance(mask, Image.Image):
-        mask = ImageOps.exif_transpose(mask)
-        return alpha_of(mask) if has_alpha(mask) else rgb_of(mask).float().mean(0) / 255.0
+        return mask_of(ImageOps.exif_transpose(mask))
     values = torch.as_tensor(mask).squeeze()
     if values.ndim != 2:
-        raise ValueError(f"A mask has shape (H, W), not {tuple(values.shape)}.")
-    scale = 255.0 if values.dtype == torch.uint8 else 1.0
-    return (values.float() / scale).clamp(0, 1)
+        raise ValueError(f"Masks have shape (H, W), not {tuple(values.shape)}.")
+    # Masks of whole numbers are 0 and 1, or 0 to 255.
+    scale = 255.0 if not values.is_floating_point() and int(values.max()) > 1 else 1.0
+    return _reduced((values.float() / scale).clamp(0, 1)[None])[0]

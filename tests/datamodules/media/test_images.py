@@ -1,4 +1,4 @@
-"""Pictures of every kind come as a person sees them, and fit the square without distortion."""
+"""Images of every format are read as a viewer shows them, and fit the square undistorted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_plain_png(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("tag", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
-def test_exif_turns_the_picture(tmp_path: Path, tag: int, turns: int) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, tag: int, turns: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = tag
     Image.fromarray(_gradient()).save(tmp_path / "a.png", exif=exif)
@@ -34,38 +34,38 @@ def test_exif_turns_the_picture(tmp_path: Path, tag: int, turns: int) -> None:
     assert np.array_equal(read_image(tmp_path / "a.png").numpy(), expected)
 
 
-def test_transparency_lies_over_white(tmp_path: Path) -> None:
+def test_transparency_is_shown_over_white(tmp_path: Path) -> None:
     rgba = np.zeros((4, 4, 4), np.uint8)
     rgba[:2] = (10, 20, 30, 255)
     rgba[2:, :, 3] = 128
     Image.fromarray(rgba).save(tmp_path / "a.png")
-    picture = read_image(tmp_path / "a.png")
-    assert picture[:, 0, 0].tolist() == [10, 20, 30]
-    assert picture[:, 3, 3].tolist() == pytest.approx([127] * 3, abs=1)
+    image = read_image(tmp_path / "a.png")
+    assert image[:, 0, 0].tolist() == [10, 20, 30]
+    assert image[:, 3, 3].tolist() == pytest.approx([127] * 3, abs=1)
 
 
-def test_grey_sixteen_bit_palette_and_cmyk(tmp_path: Path) -> None:
+def test_gray_sixteen_bit_palette_and_cmyk(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
     Image.fromarray(ramp).save(tmp_path / "deep.png")
     deep = read_image(tmp_path / "deep.png")
     assert np.abs(deep[0].numpy() - ramp / 257).max() <= 1
-    grey = (ramp // 257).astype(np.uint8)
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    assert torch.equal(read_image(tmp_path / "grey.png")[2], torch.from_numpy(grey))
+    gray = (ramp // 257).astype(np.uint8)
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    assert torch.equal(read_image(tmp_path / "gray.png")[2], torch.from_numpy(gray))
     Image.fromarray(_gradient()).quantize(64).save(tmp_path / "palette.png")
     Image.fromarray(_gradient()).convert("CMYK").save(tmp_path / "cmyk.jpg")
     for name in ("palette.png", "cmyk.jpg"):
         assert read_image(tmp_path / name).shape == (3, 20, 30)
 
 
-def test_what_is_no_picture(tmp_path: Path) -> None:
-    (tmp_path / "words.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"words\.png is not a picture"):
+def test_files_that_are_not_images_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "words.png").write_text("not an image")
+    with pytest.raises(DataError, match=r"words\.png is not an image"):
         read_image(tmp_path / "words.png")
     Image.fromarray(_gradient(200, 200)).save(tmp_path / "half.jpg")
     content = (tmp_path / "half.jpg").read_bytes()
     (tmp_path / "half.jpg").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"half\.jpg is a damaged picture"):
+    with pytest.raises(DataError, match=r"half\.jpg is a damaged image"):
         read_image(tmp_path / "half.jpg")
     with pytest.raises(DataError, match="folder"):
         read_image(tmp_path)
@@ -94,10 +94,10 @@ def test_the_box_says_where_pixels_go() -> None:
             box = fit_box(height, width, 64, fit)  # type: ignore[arg-type]
             seen = fit_image(frame, 64, fit)[0].double()  # type: ignore[arg-type]
             rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
-            centre_x = float((seen * columns).sum() / seen.sum())
-            centre_y = float((seen * rows).sum() / seen.sum())
-            assert centre_x == pytest.approx(x * box.scale_x + box.offset_x, abs=0.1)
-            assert centre_y == pytest.approx(y * box.scale_y + box.offset_y, abs=0.1)
+            center_x = float((seen * columns).sum() / seen.sum())
+            center_y = float((seen * rows).sum() / seen.sum())
+            assert center_x == pytest.approx(x * box.scale_x + box.offset_x, abs=0.1)
+            assert center_y == pytest.approx(y * box.scale_y + box.offset_y, abs=0.1)
 
 
 def test_scaling_down_does_not_alias() -> None:

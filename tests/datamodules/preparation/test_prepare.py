@@ -302,3 +302,18 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
     assert set(os.listdir(tmp_path)) == {"a", "taken"}
     assert is_no_space(OSError(errno.ENOSPC, "full"))
     assert not is_no_space(OSError(errno.EACCES, "no"))
+
+
+def test_linked_folders_and_camera_endings_are_prepared_and_the_rest_is_named(
+    tmp_path: Path,
+) -> None:
+    elsewhere, folder = tmp_path / "card", tmp_path / "in"
+    write_dance(elsewhere / "00001.mts", shade=40)
+    write_dance(folder / "own.mp4")
+    (elsewhere / "00001.mts").rename(elsewhere / "00001.MTS")
+    (folder / "camera").symlink_to(elsewhere)
+    (elsewhere / "circle").symlink_to(folder)
+    (folder / "notes.xyz").write_text("no video")
+    report = prepare(folder, tmp_path / "out", OPTIONS)
+    assert sorted(rows(tmp_path / "out")) == ["camera-00001", "own"]
+    assert [item.path.name for item in report.passed_over] == ["circle", "notes.xyz"]

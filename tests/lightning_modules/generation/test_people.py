@@ -103,6 +103,24 @@ def test_mask_alpha_and_segmenter_cut_the_same_person_out(tmp_path: Path) -> Non
     assert whole[1, 0, 32] == 200
 
 
+@pytest.mark.parametrize("alpha", [255, 254, 0])
+def test_an_opaque_alpha_channel_is_left_to_the_segmenter(tmp_path: Path, alpha: int) -> None:
+    picture, mask = photo()
+    rgba = np.dstack([picture.permute(1, 2, 0).numpy(), np.full(mask.shape, 255, np.uint8)])
+    rgba[:2, :2, 3] = alpha
+    Image.fromarray(rgba).save(tmp_path / "screenshot.png")
+    Image.fromarray((mask * 255).byte().numpy()).convert("RGBA").save(tmp_path / "mask.png")
+    request = DanceRequest(tmp_path / "screenshot.png", np.zeros(8))
+    whole = reference_picture(request, SETTINGS, scene(), None)
+    assert whole[:, :, 0].max() == 0  # letterboxed, not placed in the scene
+    found = reference_picture(request, SETTINGS, scene(), lambda seen: (seen[0] > 210).float())
+    expected = place_person(picture, mask, scene())
+    if alpha == 255:
+        assert torch.equal(found, expected)
+    masked = replace(request, mask=tmp_path / "mask.png")
+    assert torch.equal(reference_picture(masked, SETTINGS, scene(), None), expected)
+
+
 def test_backgrounds_and_heights_of_ones_own(tmp_path: Path) -> None:
     picture, mask = photo()
     wall = torch.full((3, 32, 32), 77, dtype=torch.uint8)
