@@ -1,7 +1,8 @@
 """The command `dabfusion`: parse, dispatch, and turn errors into sentences and exit statuses.
 
-Each verb is a module under `experiments/commands` with `HELP`, `EXAMPLES`, `add_arguments(parser)`
-and `run(args) -> int`; it imports what is heavy inside `run`, so that help is quick.
+Every command is a module or object in `experiments/commands` with `HELP`, `EXAMPLES`,
+`add_arguments(parser)` and `run(args) -> int`. Commands import heavy libraries inside `run`, so
+that help and shell completion stay fast.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ import os
 import sys
 import tempfile
 import traceback
-from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from experiments.arguments import Parser, UsageError
+from experiments.arguments import Parser, UsageError, with_examples
 from experiments.errors import (
     DONE,
     FAULT,
@@ -29,58 +29,68 @@ from experiments.errors import (
     one_sentence,
 )
 
-#: The story of the commands, in order: a heading and the verbs below it.
-STORY: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("The whole road on rendered dancers, in minutes", ("quickstart",)),
-    ("1. Clips, rendered or filmed", ("synthesize", "prepare", "doctor")),
-    ("2. Train stage 1, cache its latent flow, train stage 2", ("train", "cache")),
-    ("3. Let somebody dance", ("generate", "demo")),
-    ("4. Measure and compare", ("evaluate", "compare", "sweep", "study", "benchmark")),
-    ("Weights of others", ("import-lfdm", "export-lfdm", "download")),
-    ("Find your way", ("settings", "completion")),
-)
+#: The commands in the order of the help: for each heading, the commands and where each is defined
+#: in `experiments/commands`, as `module` or `module:object`.
+COMMAND_GROUPS: dict[str, dict[str, str]] = {
+    "Quick start": {"quickstart": "quickstart"},
+    "Data": {"synthesize": "synthesize", "prepare": "prepare", "doctor": "doctor"},
+    "Training": {"train": "train", "cache": "cache"},
+    "Generation": {"generate": "generate", "demo": "demo"},
+    "Evaluation": {
+        "evaluate": "evaluate",
+        "compare": "compare",
+        "sweep": "sweep",
+        "study": "nested:STUDY",
+        "benchmark": "nested:BENCHMARK",
+    },
+    "Weights": {
+        "import-lfdm": "lfdm:IMPORT",
+        "export-lfdm": "lfdm:EXPORT",
+        "download": "download",
+    },
+    "Settings and shell": {"settings": "settings", "completion": "completion"},
+}
 
 INTRODUCTION = """\
-One picture of a person and a piece of music in, a video of that person dancing out.
+Generate a dance video from one image of a person and a song.
 
 usage: dabfusion COMMAND [options] [key=value ...]
 """
 
 ENDING = """\
-`dabfusion COMMAND --help` explains a command with examples; `dabfusion settings` lists every
-key=value. Exit status: 0 done, 1 a fault of the program (its traceback is in the log), 2 something
-in what was given (one sentence says what), 130 interrupted.
+`dabfusion COMMAND --help` explains a command and shows examples. `dabfusion settings` lists every
+key=value setting. Exit status: 0 success, 1 internal error (the traceback is in the log), 2 invalid
+input (one sentence says what is wrong), 130 interrupted.
 """
 
 
 def verbs() -> list[str]:
-    """Every verb, in the order of the story."""
-    return [verb for _, group in STORY for verb in group]
+    """Return the names of all commands, in the order of the help."""
+    return [verb for group in COMMAND_GROUPS.values() for verb in group]
 
 
-def load_command(verb: str) -> ModuleType:
-    """The module of a verb (`import-lfdm` is `import_lfdm.py`)."""
-    return importlib.import_module(f"experiments.commands.{verb.replace('-', '_')}")
+def load_command(verb: str) -> Any:
+    """Import the module or object that defines a command."""
+    places = {verb: place for group in COMMAND_GROUPS.values() for verb, place in group.items()}
+    module, _, name = places[verb].partition(":")
+    loaded = importlib.import_module(f"experiments.commands.{module}")
+    return getattr(loaded, name) if name else loaded
 
 
 def build_parser(verb: str) -> Parser:
-    """The parser of one verb, with its examples at the end of its help."""
+    """Return the parser of one command; its help ends with the command's examples."""
     command = load_command(verb)
-    parser = Parser(
-        prog=f"dabfusion {verb}",
-        description=command.HELP,
-        epilog="\n".join(["examples:", *(f"  {example}" for example in command.EXAMPLES)]),
-    )
+    parser = Parser(f"dabfusion {verb}", command.HELP, with_examples(command.EXAMPLES))
     command.add_arguments(parser)
     return parser
 
 
 def help_text() -> str:
-    """What `dabfusion --help` prints."""
+    """Return what `dabfusion --help` prints."""
     lines = [INTRODUCTION]
     width = max(len(verb) for verb in verbs()) + 2
-    for heading, group in STORY:
-        lines.append(heading)
+    for heading, group in COMMAND_GROUPS.items():
+        lines.append(f"{heading}:")
         for verb in group:
             summary = load_command(verb).HELP.strip().splitlines()[0]
             lines.append(f"  {verb:{width}}{summary}")
@@ -98,23 +108,23 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except KeyboardInterrupt as stop:
-        _say(str(stop) or "Interrupted.")
+        _print_error(str(stop) or "Interrupted.")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone (`dabfusion settings | head`): nobody is left to tell.
+        # The reader of our output has gone, as in `dabfusion settings | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except UsageError as error:
-        _say(one_sentence(str(error)))
+        _print_error(one_sentence(str(error)))
         return USER_ERROR
-    except Exception as error:  # the outermost frame: whatever it is becomes a status
+    except Exception as error:  # the outermost frame: every error becomes an exit status
         sentence = explain(error)
         if sentence is not None:
             logging.getLogger("dabfusion").debug("Refused.", exc_info=error)
-            _say(sentence)
+            _print_error(sentence)
             return FAULT if isinstance(error, RankLost) else USER_ERROR
-        _say(
-            f"dabfusion failed through a fault of its own ({type(error).__name__}: "
+        _print_error(
+            f"dabfusion failed because of an internal error ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}); the traceback is in {_log_fault(error)}."
         )
         return FAULT
@@ -134,23 +144,22 @@ def _dispatch(words: list[str]) -> int:
         near = difflib.get_close_matches(verb, verbs(), n=1, cutoff=0.0)[0]
         raise UsageError(
             f'There is no command "{verb}"; the nearest is {near}, '
-            "and `dabfusion --help` lists them all."
+            "and `dabfusion --help` lists all commands."
         )
     try:
-        args = build_parser(verb).parse(words[1:])
-    except SystemExit as stop:  # --help has printed and wants to leave
+        status = load_command(verb).run(build_parser(verb).parse(words[1:]))
+    except SystemExit as stop:  # --help has printed
         return int(stop.code or 0)
-    status = load_command(verb).run(args)
     sys.stdout.flush()
     return int(status)
 
 
-def _say(sentence: str) -> None:
+def _print_error(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
 def _log_fault(error: Exception) -> str:
-    """Write the traceback to the log of the run that is open, or else to a file of its own."""
+    """Write the traceback to the log of the open run, or else to a file of its own."""
     logger = logging.getLogger("dabfusion")
     files = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
     if files:
@@ -164,15 +173,19 @@ def _log_fault(error: Exception) -> str:
             file.write(text)
         return file.name
     except OSError:
-        return f"no file, because none can be written here, so it follows:\n{text}"
+        return f"no file, because no temporary file can be written; it follows:\n{text}"
 
 
 def program() -> NoReturn:
-    """The process `dabfusion`: run one command and end with its status.
+    """Run one command as the process `dabfusion` and exit with its status.
 
-    It ends before the destructors of the libraries run: threads that some of them leave behind
-    abort a process there now and then, after its work is done, and its status is lost with it.
+    The process exits before destructors of C++ libraries run: threads that some of them leave
+    behind abort a process there now and then, after its work is done, and its status is lost.
     """
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what may follow, see `dabfusion completion`
+        from experiments.commands.completion import autocomplete
+
+        autocomplete()
     status = FAULT
 
     def leave() -> None:
@@ -182,7 +195,7 @@ def program() -> NoReturn:
                 stream.flush()
         os._exit(status)
 
-    atexit.register(leave)  # registered first, so that it runs after the libraries' own
+    atexit.register(leave)  # registered first, so it runs after the libraries' own functions
     status = main()
     sys.exit(status)
 

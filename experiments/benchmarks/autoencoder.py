@@ -1,33 +1,42 @@
-"""What stage 1 costs: flow and decoding of a clip, all frames at once and one by one."""
+"""Stage 1: latent flow and decoding of one clip with random weights."""
 
 from __future__ import annotations
 
-import resource
-import sys
+import argparse
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from experiments.arguments import Parser
-from experiments.benchmarks.diffusion import best_time, matrix_rate
+from experiments.benchmarks.harness import (
+    best_time,
+    count_gflop,
+    matrix_rate,
+    peak_memory,
+    print_table,
+)
 
-if TYPE_CHECKING:
-    from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
-
+HELP = """Stage 1: latent flow and decoding of a clip, all frames at once and one by one."""
+EXAMPLES = [
+    "dabfusion benchmark autoencoder",
+    "dabfusion benchmark autoencoder --preset quickstart --size 64 --device cuda",
+]
 COMPILED = "all at once, bf16 + compile"
-#: The convolution whose rate decoding is held against: one of its residual blocks', all frames.
+#: Images, channels and side of the convolution that decoding is compared to: one of its residual
+#: blocks', over all frames.
 CONVOLUTION = (40, 256, 32)
 
 
-def run(options: list[str]) -> dict[str, Any]:
-    """Time one clip with random weights, print a table, return its numbers."""
-    parser = Parser("dabfusion benchmark autoencoder", __doc__ or "")
-    parser.add_argument("--preset", default="aist128", help="whose stage-1 sizes (aist128)")
-    parser.add_argument("--frames", type=int, default=40, help="frames of the clip")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the benchmark's arguments."""
+    parser.add_argument("--preset", default="aist128", help="preset of the network (aist128)")
+    parser.add_argument("--frames", type=int, default=40, help="frames of the clip (40)")
     parser.add_argument("--size", type=int, default=0, help="pixels (the preset's)")
-    parser.add_argument("--repeats", type=int, default=3, help="timings of each part; best counts")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (as PyTorch likes)")
+    parser.add_argument("--repeats", type=int, default=3, help="timings; the best counts (3)")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (PyTorch default)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    args = parser.parse(options)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Time one clip, print a table and return its numbers."""
     import torch
 
     from experiments.config.load import load_settings
@@ -40,27 +49,26 @@ def run(options: list[str]) -> dict[str, Any]:
     torch.manual_seed(0)
     network = build_autoencoder(settings.stage1).eval().requires_grad_(False).to(args.device)
     rates = {
-        "matrix": matrix_rate(args.device, False),
-        "convolution": convolution_rate(args.device, args.repeats),
+        "matrix": matrix_rate(args.device),
+        "convolution": _convolution_rate(args.device, args.repeats),
     }
-    rows = _measure(network, args.frames, size, args.repeats, args.device, rates)
-    parameters = sum(p.numel() for p in network.parameters())
+    rows = _measure(network, size, rates, args)
     numbers = {
-        "parameters": parameters,
+        "parameters": sum(p.numel() for p in network.parameters()),
         "frames": args.frames,
         "size": size,
         "threads": torch.get_num_threads(),
         "matrix_gflops": rates["matrix"],
         "convolution_gflops": rates["convolution"],
-        "peak_memory_gib": _peak_memory(args.device),
+        "peak_memory_gib": peak_memory(args.device) / 2**30,
         "rows": rows,
     }
     _print(numbers)
     return numbers
 
 
-def convolution_rate(device: str, repeats: int) -> float:
-    """GFLOP/s of a 3 x 3 convolution of `CONVOLUTION` (images, channels, side) in float32."""
+def _convolution_rate(device: str, repeats: int) -> float:
+    """GFLOP/s of a 3 x 3 convolution of size `CONVOLUTION` in float32."""
     import torch
     from torch.nn import functional as F
 
@@ -73,94 +81,59 @@ def convolution_rate(device: str, repeats: int) -> float:
 
 
 def _measure(
-    network: LatentFlowAutoencoder,
-    frames: int,
-    size: int,
-    repeats: int,
-    device: str,
-    rates: dict[str, float],
+    network: Any, size: int, rates: dict[str, float], args: argparse.Namespace
 ) -> list[dict[str, Any]]:
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     generator = torch.Generator().manual_seed(0)
-    video = torch.rand(1, frames, 3, size, size, generator=generator).to(device)
+    video = torch.rand(1, args.frames, 3, size, size, generator=generator).to(args.device)
     reference = video[:, 0]
+    rows = []
     with torch.inference_mode():
-        flow = network.flow(reference, video)
+        inputs = {"flow": video, "decoding": network.flow(reference, video)}
+        for part, work in (("flow", network.flow), ("decoding", network.decode)):
+            clip = inputs[part]
 
-        def one_by_one(part: str) -> None:
-            for t in range(frames):
-                if part == "flow":
-                    network.flow(reference, video[:, t : t + 1])
-                else:
-                    network.decode(reference, flow[:, t : t + 1])
+            at_once = partial(work, reference, clip)
 
-        def at_once(part: str) -> None:
-            if part == "flow":
-                network.flow(reference, video)
-            else:
-                network.decode(reference, flow)
+            def one_by_one(work: Any = work, clip: Any = clip) -> None:
+                for t in range(args.frames):
+                    work(reference, clip[:, t : t + 1])
 
-        rows = []
-        for part in ("flow", "decoding"):
-            slow = best_time(partial(one_by_one, part), repeats, device)
-            fast = best_time(partial(at_once, part), repeats, device)
-            with FlopCounterMode(display=False) as counter:
-                at_once(part)
-            gflop = counter.get_total_flops() / 1e9
-            row = {
-                "part": part,
-                "one_by_one_s": slow,
-                "at_once_s": fast,
-                "speedup": slow / fast,
-                "gflop": gflop,
-                "share_of_matrix_rate": gflop / fast / rates["matrix"],
-                "share_of_convolution_rate": gflop / fast / rates["convolution"],
-            }
-            if device == "cuda":
-                row[COMPILED] = _compiled(network, part, reference, video, flow, repeats)
+            slow = best_time(one_by_one, args.repeats, args.device)
+            fast = best_time(at_once, args.repeats, args.device)
+            gflop = count_gflop(at_once)
+            row = {"part": part, "one_by_one_s": slow, "at_once_s": fast, "speedup": slow / fast}
+            row["gflop"] = gflop
+            for kind, rate in rates.items():
+                row[f"share_of_{kind}_rate"] = gflop / fast / rate
+            if args.device == "cuda":
+                compiled = partial(torch.compile(work), reference, clip)
+                with torch.autocast("cuda", torch.bfloat16):
+                    row[COMPILED] = best_time(compiled, args.repeats, "cuda")
             rows.append(row)
     return rows
 
 
-def _compiled(
-    network: LatentFlowAutoencoder, part: str, reference: Any, video: Any, flow: Any, repeats: int
-) -> float:
-    import torch
-
-    work = torch.compile(network.flow if part == "flow" else network.decode)
-    second = video if part == "flow" else flow
-    with torch.autocast("cuda", torch.bfloat16):
-        return best_time(lambda: work(reference, second), repeats, "cuda")
-
-
-def _peak_memory(device: str) -> float:
-    """GiB: of the device, or of this process at its fullest."""
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_allocated() / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-
-
 def _print(numbers: dict[str, Any]) -> None:
-    print(
-        f"{numbers['parameters'] / 1e6:.1f} M parameters, {numbers['frames']} frames of "
+    print_table(
+        ("", "one by one", "at once", "speed-up", "GFLOP", "of matrix", "of convolution", COMPILED),
+        [
+            (
+                row["part"],
+                f"{row['one_by_one_s']:.2f} s",
+                f"{row['at_once_s']:.2f} s",
+                f"{row['speedup']:.2f}",
+                f"{row['gflop']:.0f}",
+                f"{row['share_of_matrix_rate']:.0%}",
+                f"{row['share_of_convolution_rate']:.0%}",
+                f"{row[COMPILED]:.3f} s" if COMPILED in row else "-",
+            )
+            for row in numbers["rows"]
+        ],
+        title=f"{numbers['parameters'] / 1e6:.1f} M parameters, {numbers['frames']} frames of "
         f"{numbers['size']} x {numbers['size']}, {numbers['threads']} threads, peak memory "
-        f"{numbers['peak_memory_gib']:.1f} GiB\nMatrix product {numbers['matrix_gflops']:.0f} "
-        f"GFLOP/s, 3 x 3 convolution {numbers['convolution_gflops']:.0f} GFLOP/s"
+        f"{numbers['peak_memory_gib']:.1f} GiB",
+        caption=f"Matrix product {numbers['matrix_gflops']:.0f} GFLOP/s, 3 x 3 convolution "
+        f"{numbers['convolution_gflops']:.0f} GFLOP/s",
     )
-    headings = ("one by one", "at once", "speed-up", "GFLOP", "of matrix", "of convolution")
-    widths = (12, 10, 10, 8, 11, 16)
-    cells = (f"{name:>{width}}" for name, width in zip(headings, widths, strict=True))
-    print(f"{'':10}" + "".join(cells))
-    for row in numbers["rows"]:
-        print(
-            f"{row['part']:10}{row['one_by_one_s']:>10.2f} s{row['at_once_s']:>8.2f} s"
-            f"{row['speedup']:>10.2f}{row['gflop']:>8.0f}{row['share_of_matrix_rate']:>11.0%}"
-            f"{row['share_of_convolution_rate']:>16.0%}"
-        )
-        if COMPILED in row:
-            print(f"{'':10}{COMPILED}: {row[COMPILED]:.3f} s")

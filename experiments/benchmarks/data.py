@@ -1,17 +1,27 @@
-"""What data costs: preparing videos against decoding them, loading clips against reading them."""
+"""Data: preparing videos compared to decoding them, loading clips compared to reading them."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import Parser
+from experiments.arguments import UsageError
+from experiments.benchmarks.harness import print_table
 
+HELP = """Data: preparing videos compared to decoding them, loading clips to reading them.
+
+Renders videos (or uses those of an earlier run, see --folder), prepares them, loads clips from the
+prepared folder, and loads an index of 40,000 videos."""
+EXAMPLES = [
+    "dabfusion benchmark data --distinct 4 --json data.json",
+    "dabfusion benchmark data --videos 3 --seconds 4 --fps 10 --height 90 --clips 16   # a trial",
+]
 SIZE, FRAMES, FPS = 128, 40, 10.0
 INDEX_ROWS = 40_000
-#: What the numbers are held to.
+#: What the numbers are compared to.
 BARS = {
     "prepare": {
         "cpu_share": "above 0.85",
@@ -27,33 +37,27 @@ BARS = {
 }
 
 
-def run(options: list[str]) -> dict[str, Any]:
-    """Render (or take over) videos, prepare them, load clips of them, load a large index.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the benchmark's arguments."""
+    for option, kind, default, text in (
+        ("--videos", int, 40, "videos to prepare"),
+        ("--distinct", int, 0, "how many of them are rendered, the others are copies; 0: all"),
+        ("--seconds", float, 8.0, "length of each"),
+        ("--fps", int, 60, "their frames a second"),
+        ("--height", int, 1080, "their height in pixels"),
+        ("--workers", int, 0, "processes; 0: one a core"),
+        ("--clips", int, 400, "clips to load"),
+    ):
+        parser.add_argument(option, type=kind, default=default, help=f"{text} ({default})")
+    parser.add_argument("--folder", type=Path, help="keep the rendered videos here, or reuse them")
 
-    Args:
-        options: see `dabfusion benchmark data --help`.
 
-    Returns:
-        Settings, load of the machine, and the numbers of `prepare`, `load` and `index`.
-    """
-    parser = Parser("dabfusion benchmark data", __doc__ or "")
-    parser.add_argument("--videos", type=int, default=40, help="1080p videos to prepare (40)")
-    parser.add_argument(
-        "--distinct", type=int, default=0, help="of them rendered, the others copied; 0 for all"
-    )
-    parser.add_argument("--seconds", type=float, default=8.0, help="length of each (8)")
-    parser.add_argument("--fps", type=int, default=60, help="their frames a second (60)")
-    parser.add_argument("--height", type=int, default=1080, help="their height in pixels (1080)")
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0 takes every core")
-    parser.add_argument("--clips", type=int, default=400, help="clips to load (400)")
-    parser.add_argument(
-        "--folder", type=Path, help="keep the rendered videos here, and use those that are there"
-    )
-    args = parser.parse(options)
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings, the load of the machine, and the numbers of the three parts."""
     if args.seconds * FPS < FRAMES or args.videos < 1 or args.clips < 1:
-        parser.error("--seconds must be 4 or more, --videos and --clips at least 1")
-    args.workers = args.workers or len(os.sched_getaffinity(0))
-    args.distinct = min(args.distinct or args.videos, args.videos)
+        raise UsageError("--seconds must be 4 or more, --videos and --clips at least 1.")
+    workers = args.workers or len(os.sched_getaffinity(0))
+    distinct = min(args.distinct or args.videos, args.videos)
     import torch
 
     torch.set_num_threads(1)
@@ -62,34 +66,27 @@ def run(options: list[str]) -> dict[str, Any]:
     from experiments.benchmarks.data_load import measure_index, measure_load
     from experiments.benchmarks.data_prepare import measure_prepare, render_videos
 
+    settings = {
+        **{name: getattr(args, name) for name in ("videos", "seconds", "fps", "height", "clips")},
+        "distinct": distinct,
+        "workers": workers,
+    }
     with tempfile.TemporaryDirectory(prefix="dabfusion-benchmark-") as scratch:
         folder, prepared = Path(scratch), Path(scratch) / "prepared"
         videos = render_videos(
-            args.folder or folder,
-            args.videos,
-            args.seconds,
-            args.fps,
-            args.height,
-            args.distinct,
+            args.folder or folder, args.videos, args.seconds, args.fps, args.height, distinct
         )
-        settings = {name: value for name, value in vars(args).items() if name != "folder"}
-        numbers = {
+        numbers: dict[str, Any] = {
             "settings": settings,
             "load_average_before": os.getloadavg()[0],
-            "prepare": measure_prepare(videos, prepared, DatasetSettings(FPS, SIZE), args.workers),
+            "prepare": measure_prepare(videos, prepared, DatasetSettings(FPS, SIZE), workers),
             "load": measure_load(prepared, WindowRule(FRAMES, stride=5, fps=FPS), args.clips),
             "index": measure_index(prepared, folder / "index", INDEX_ROWS),
         }
-    _print(numbers)
-    return numbers
-
-
-def _print(numbers: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     for part, bars in BARS.items():
-        table = Table(part, "", "bar")
-        for name, value in numbers[part].items():
-            table.add_row(name.replace("_", " "), f"{value:.4g}", bars.get(name, ""))
-        Console().print(table)
+        rows = [
+            (name.replace("_", " "), f"{value:.4g}", bars.get(name, ""))
+            for name, value in numbers[part].items()
+        ]
+        print_table((part, "", "bar"), rows)
+    return numbers

@@ -1,4 +1,4 @@
-"""Clips from a prepared folder against bare decoding, and an index as large as AIST++'s."""
+"""Clips from a prepared folder compared to bare decoding, and an index as large as AIST++'s."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from typing import Any
 from datamodules.aist import AISTDataModule, LoaderOptions, SplitRule, WindowRule
 from datamodules.index import read_index, write_index
 from datamodules.media.video import Reader, decord, read_frames
+from experiments.benchmarks.harness import best_time
 from experiments.benchmarks.processes import resident_mb
 
 ROUNDS = 3
 
 
 def measure_load(prepared: Path, rule: WindowRule, count: int) -> dict[str, float]:
-    """Load clips from disk, in this process, with nothing kept in memory.
+    """Load clips from disk, in this process, without keeping any in memory.
 
     Args:
-        prepared: folder whose videos the cross-modal rule trains on.
-        rule: how clips are cut.
-        count: clips of a round; the fastest of `ROUNDS` counts.
+        prepared: Folder whose videos the cross-modal rule trains on.
+        rule: How clips are cut.
+        count: Clips of a round; the fastest of `ROUNDS` counts.
 
     Returns:
-        Numbers by name; `ratio_to_decord` and `ratio_to_av` hold the loader's speed against
-        reading the same frames by either reader and nothing else.
+        Numbers by name; `ratio_to_decord` and `ratio_to_av` compare the loader's speed to reading
+        the same frames with either reader and nothing else.
     """
     data = AISTDataModule(
         prepared,
@@ -58,25 +59,24 @@ def measure_load(prepared: Path, rule: WindowRule, count: int) -> dict[str, floa
     load()
     read(None)
     before = resident_mb()
-    loading = min(_cpu(load) for _ in range(ROUNDS))
-    grown = resident_mb() - before
+    loading = best_time(load, ROUNDS, clock=time.process_time)
     numbers = {
         "clips_per_s_per_core": count / loading,
         "clips_per_minute_per_core": 60.0 * count / loading,
         "loading_ms_per_clip": 1e3 * loading / count,
         "share_decoding": _share_of(read_frames, load),
-        "resident_growth_mb": grown,
+        "resident_growth_mb": resident_mb() - before,
     }
     readers: tuple[Reader, ...] = ("av",) if decord is None else ("decord", "av")
     for reader in readers:
-        alone = min(_cpu(partial(read, reader)) for _ in range(ROUNDS))
-        numbers[f"{reader}_ms_per_clip"] = 1e3 * alone / count
-        numbers[f"ratio_to_{reader}"] = alone / loading
+        bare = best_time(partial(read, reader), ROUNDS, clock=time.process_time)
+        numbers[f"{reader}_ms_per_clip"] = 1e3 * bare / count
+        numbers[f"ratio_to_{reader}"] = bare / loading
     return numbers
 
 
 def measure_index(prepared: Path, folder: Path, rows: int) -> dict[str, float]:
-    """Load an index of so many rows: those of a prepared folder, repeated under other names."""
+    """Load an index of many rows: those of a prepared folder, repeated under other names."""
     known = read_index(prepared)
     videos = known.table.to_pylist()
     many = [{**videos[n % len(videos)], "name": f"v{n:06d}"} for n in range(rows)]
@@ -91,15 +91,8 @@ def measure_index(prepared: Path, folder: Path, rows: int) -> dict[str, float]:
     return {"rows": rows, "load_s": loading, "resident_mb": resident_mb() - before}
 
 
-def _cpu(work: Callable[[], Any]) -> float:
-    """CPU seconds of this process for some work, threads included."""
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
 def _share_of(part: Callable[..., Any], work: Callable[[], None]) -> float:
-    """Share of the time of `work` that is spent inside the function `part`."""
+    """Share of the time of `work` that is spent in the function `part`."""
     profile = cProfile.Profile(time.process_time)
     profile.runcall(work)
     stats = pstats.Stats(profile)

@@ -1,13 +1,11 @@
-"""Preparing rendered videos against decoding them, with the same processes, one after the other."""
+"""Preparing rendered videos compared to decoding them, with the same number of processes."""
 
 from __future__ import annotations
 
 import multiprocessing
 import shutil
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from datamodules.index import DatasetSettings
 from datamodules.media.audio import warm_up
@@ -21,18 +19,10 @@ from experiments.processes.progress import shown_progress
 def render_videos(
     folder: Path, count: int, seconds: float, fps: int, height: int, distinct: int
 ) -> Path:
-    """Dances of `count` performances, each to another piece as far as fifty reach.
-
-    Args:
-        folder: gets a folder of its own for these properties; what is there already is kept.
-        count: videos.
-        seconds: of each.
-        fps: frames a second.
-        height: pixels; 16:9.
-        distinct: of them rendered; the others are copies under names of their own.
+    """Render `distinct` videos (16:9), and copy them under other names up to `count`.
 
     Returns:
-        The folder of the videos.
+        The folder of the videos, inside `folder`; videos that are there already are kept.
     """
     videos = folder / f"{height}p{fps}-{seconds:g}s-{count}-{distinct}"
     width = round(height * 16 / 9 / 2) * 2
@@ -52,23 +42,19 @@ def render_videos(
     return videos
 
 
-def measure_prepare(videos: Path, out: Path, settings: DatasetSettings, workers: int) -> Any:
-    """Decode all videos, prepare them, decode them again, with `workers` processes each time.
-
-    Args:
-        videos: their folder.
-        out: where they are prepared.
-        settings: rate and size of the clips.
-        workers: processes.
+def measure_prepare(
+    videos: Path, out: Path, settings: DatasetSettings, workers: int
+) -> dict[str, float]:
+    """Decode all videos, prepare them, and decode them again.
 
     Returns:
         Numbers by name. Memory is that of all processes; its growth is from the first half of the
-        preparation, where each worker has met its largest video, to the second.
+        preparation, in which each worker has met its largest video, to the second.
     """
     infos = {path: probe(path) for path in sorted(videos.iterdir())}
     lengths = {path: info.frames for path, info in infos.items()}
-    # What a run does once, whatever it prepares, is timed apart: the imports of the server that
-    # forks workers, and the beat tracker's compilation.
+    # What a run does once for any number of videos is timed separately: the imports of the server
+    # that forks workers, and the compilation of the beat tracker.
     _decode_all(dict(list(lengths.items())[:workers]), workers)
     with watched() as starting:
         warm_up()
@@ -77,8 +63,10 @@ def measure_prepare(videos: Path, out: Path, settings: DatasetSettings, workers:
         report = prepare(videos, out, PrepareOptions(settings, workers=workers))
     decoding.append(_decode_all(lengths, workers))
     assert report.prepared == len(infos)
-    wall = sum(usage.wall_s for usage in decoding) / len(decoding)
-    cpu = sum(usage.cpu_s for usage in decoding) / len(decoding)
+    wall, cpu, share = (
+        sum(getattr(usage, name) for usage in decoding) / len(decoding)
+        for name in ("wall_s", "cpu_s", "share")
+    )
     seconds = sum(info.duration_s for info in infos.values())
     return {
         "cpu_share": preparing.share,
@@ -88,7 +76,7 @@ def measure_prepare(videos: Path, out: Path, settings: DatasetSettings, workers:
         "beat_tracker_start_cpu_s": starting.cpu_s,
         "wall_s": preparing.wall_s,
         "decoding_wall_s": wall,
-        "decoding_cpu_share": sum(usage.share for usage in decoding) / len(decoding),
+        "decoding_cpu_share": share,
         "cpu_s_per_second_of_video": preparing.cpu_s / seconds,
         "decoding_cpu_s_per_second_of_video": cpu / seconds,
         "videos_per_minute": 60.0 * len(infos) / preparing.wall_s,
@@ -99,13 +87,8 @@ def measure_prepare(videos: Path, out: Path, settings: DatasetSettings, workers:
     }
 
 
-def _decode_all(lengths: Mapping[Path, int], workers: int) -> Usage:
-    """What it costs to decode every frame and every sample, and to make nothing of them.
-
-    Args:
-        lengths: frames of each video, by its path.
-        workers: processes.
-    """
+def _decode_all(lengths: dict[Path, int], workers: int) -> Usage:
+    """Decode every frame and sample of videos (frames by path), and drop them."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["datamodules.preparation.video_task"])
     with watched() as usage, ProcessPoolExecutor(workers, context) as pool:
@@ -115,7 +98,7 @@ def _decode_all(lengths: Mapping[Path, int], workers: int) -> Usage:
 
 
 def _decode(path: Path, frames: int) -> None:
-    ends = [0, frames - 1]  # from the first frame on, so nothing is skipped
+    ends = [0, frames - 1]  # decoding starts at the first frame, so no frame is skipped
     for _ in stream_frames(path, indices=ends, size=(16, 16)):
         pass
     read_audio(path, 44_100)

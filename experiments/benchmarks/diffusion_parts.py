@@ -7,9 +7,8 @@ from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from experiments.benchmarks.harness import count_gflop
 from experiments.config.load import load_settings
 from experiments.factories.stage1 import build_autoencoder
 from experiments.factories.stage2 import build_scheduler
@@ -21,9 +20,9 @@ from lightning_modules.sampling import Guidance, Windows, sample_latent_flow, so
 
 
 class ConcatenatedStem(nn.Module):
-    """LFDM's first convolution: z_0 stands beside the noisy flow in every frame.
+    """LFDM's first convolution: z_0 is concatenated to the noisy flow of every frame.
 
-    Put in the place of the denoiser's stem, with z_0 handed over before each pass.
+    It replaces the denoiser's stem; `z0` is set before each pass.
     """
 
     def __init__(self, denoiser: FlowUNet3D) -> None:
@@ -46,8 +45,8 @@ class ConcatenatedStem(nn.Module):
         return self.conv(torch.cat((x, everywhere), dim=1))
 
 
-class SilentImageStem(nn.Module):
-    """Adds nothing: z_0 has gone through `ConcatenatedStem`."""
+class ZeroImageStem(nn.Module):
+    """Return zeros, because z_0 has gone through `ConcatenatedStem`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -58,15 +57,15 @@ class SilentImageStem(nn.Module):
 
 
 class Stage2Bench:
-    """One procedure over one clip.
+    """One procedure on one clip.
 
     Args:
-        preset: of settings.
-        published: as LFDM's code does it: see `experiments.benchmarks.diffusion.Procedure`.
-        device: cpu or cuda.
-        bf16: autocast.
-        words: settings on top of the preset, as `key=value`.
-        compiled: the denoiser by torch.compile; its operations have been counted before.
+        preset: Name of the preset.
+        published: Whether to do it as LFDM's code does; see `diffusion.Procedure`.
+        device: `cpu` or `cuda`.
+        bf16: Whether to autocast to bfloat16.
+        words: Settings on top of the preset, as `key=value`.
+        compiled: Whether to compile the denoiser, after its operations are counted.
     """
 
     def __init__(
@@ -99,16 +98,13 @@ class Stage2Bench:
             self.flow = self.autoencoder.flow(self.video[:, 0], self.video)
         self.concatenated = ConcatenatedStem(self.denoiser).to(device) if published else None
         if self.concatenated is not None:
-            silent = SilentImageStem(self.settings.stage2.network.width)
             self.denoiser.add_module("stem", self.concatenated)
-            self.denoiser.add_module("image_stem", silent)
+            width = self.settings.stage2.network.width
+            self.denoiser.add_module("image_stem", ZeroImageStem(width))
             self.concatenated.z0 = self.z0
         trained = [*self.denoiser.parameters(), *self.conditioner.parameters()]
         self.optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
-        # The counter knows matrix products, but not the CPU's fused attention.
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            self.denoise()
-        self.gflop = counter.get_total_flops() / 1e9
+        self.gflop = count_gflop(self.denoise)
         if compiled:
             self.denoiser.compile()
 
@@ -120,39 +116,41 @@ class Stage2Bench:
 
     @torch.no_grad()
     def denoise(self) -> Tensor:
-        """One pass of the denoiser."""
+        """Run one forward pass of the denoiser."""
         with self._context():
             time = torch.tensor([500], device=self.device)
             return self.denoiser(self.flow, time, self.z0, self._music())
 
-    def learn(self) -> None:
-        """One pass of the denoiser and its way back."""
+    def forward_backward(self) -> None:
+        """Run one forward and backward pass of the denoiser."""
         with self._context():
             time = torch.tensor([500], device=self.device)
-            said = self.denoiser(self.flow, time, self.z0, self._music())
-        said.float().square().mean().backward()
+            predicted = self.denoiser(self.flow, time, self.z0, self._music())
+        predicted.float().square().mean().backward()
         self.optimizer.zero_grad()
 
     def training_step(self) -> None:
-        """One step of one clip, from frames (published) or from cached flow."""
+        """Run one training step on one clip, from frames (published) or from cached flow."""
         flow, z0 = self._extract() if self.published else (self.flow, self._encode())
         clean = self.denoiser.normalizer.normalize(flow)
         noise = torch.randn_like(clean)
         time = torch.randint(0, 1000, (1,), device=self.device)
         noisy = self.scheduler.add_noise(clean, noise, time)  # type: ignore[arg-type]
         with self._context():
-            said = self.denoiser(noisy, time, z0, self._music())
+            predicted = self.denoiser(noisy, time, z0, self._music())
         target = training_target(self.scheduler, clean, noise, time)
         weights = torch.ones(1, device=self.device)
-        loss = denoising_loss(said, target, weights)
+        loss = denoising_loss(predicted, target, weights)
         if self.settings.stage2.loss.velocity:
-            loss = loss + self.settings.stage2.loss.velocity * velocity_loss(said, target, weights)
+            loss = loss + self.settings.stage2.loss.velocity * velocity_loss(
+                predicted, target, weights
+            )
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.published:
             self._decode_one_by_one(flow)
-            self._decode_one_by_one(self.denoiser.normalizer.restore(said.detach().float()))
+            self._decode_one_by_one(self.denoiser.normalizer.restore(predicted.detach().float()))
 
     @torch.no_grad()
     def _encode(self) -> Tensor:
@@ -160,7 +158,7 @@ class Stage2Bench:
 
     @torch.no_grad()
     def _extract(self) -> tuple[Tensor, Tensor]:
-        """Flow frame by frame, the decoder running along though nothing needs its output."""
+        """Extract flow frame by frame; the decoder runs, too, though its output is not used."""
         flows = []
         for k in range(self.video.shape[1]):
             out = self.autoencoder(self.video[:, 0], self.video[:, k : k + 1])
@@ -169,20 +167,20 @@ class Stage2Bench:
 
     @torch.no_grad()
     def _decode_one_by_one(self, flow: Tensor) -> None:
-        """For losses that are only logged."""
+        """Decode frame by frame, for losses that are only logged."""
         for k in range(flow.shape[1]):
             self.autoencoder.decode(self.video[:, 0], flow[:, k : k + 1])
 
     @torch.no_grad()
     def decode(self) -> None:
-        """All frames of the video, at once or (published) one by one."""
+        """Decode all frames of the video, at once or (published) one by one."""
         if self.published:
             self._decode_one_by_one(self.flow)
         else:
             self.autoencoder.decode(self.video[:, 0], self.flow)
 
     def sample(self, steps: int, guidance: float) -> Tensor:
-        """Latent flow of one video in so many steps."""
+        """Sample the latent flow of one video."""
         solver = "ddim" if self.published else self.settings.sampling.solver
         frames = self.settings.clips.frames
         with self._context():

@@ -1,12 +1,8 @@
-"""What the training loop adds to the step itself: Lightning and our callbacks against a bare loop.
-
-Both run the same batches through the same step of the same preset, in turns, so that a busy machine
-slows both alike. Bare means: next batch, loss, backward, clipping, optimiser, schedule, moving
-average where the preset keeps one, and nothing else: no logging, no guard, no checkpoints.
-"""
+"""The training loop: what Lightning and our callbacks add to a bare loop of the same steps."""
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import statistics
 import tempfile
@@ -23,7 +19,7 @@ from datamodules.index import DatasetSettings
 from datamodules.media.video import write_video
 from datamodules.preparation.prepare import PrepareOptions, prepare
 from datamodules.synthetic.dataset import DanceSpec, render_clip
-from experiments.arguments import Parser
+from experiments.benchmarks.harness import print_table
 from experiments.config.load import Settings, load_settings
 from experiments.factories.stage1 import build_autoencoder
 from experiments.processes.ranks import Ranks
@@ -36,47 +32,58 @@ from experiments.training.train import build_callbacks, build_trainer
 from lightning_modules.callbacks.ema import averaged_tensors
 from lightning_modules.checkpoints import save_autoencoder
 
+HELP = """Training loop: what Lightning and our callbacks add to a bare loop of the same steps.
+
+Both loops run the same batches through the same step of the same preset, in alternation. The bare
+loop does: next batch, loss, backward, clipping, optimizer, schedule, and the moving average where
+the preset keeps one. It has no logging, no guard and no checkpoints. Times are processor times on
+the CPU, so use run.threads=1 there."""
+EXAMPLES = [
+    "dabfusion benchmark loop run.threads=1",
+    "dabfusion benchmark loop preset=aist128 data=aist",
+]
 NAMES = (
     "gBR_sBM_c01_d04_mBR1_ch03",
     "gPO_sBM_c01_d10_mPO2_ch04",
     "gHO_sBM_c01_d20_mHO3_ch05",
     "gBR_sBM_c01_d90_mBR0_ch01",
 )
-#: Rounds of both loops in turns; steps of a round; those of them that only warm up. The ninety that
-#: count hold a line of metrics and a checkpoint at the cadence of the preset `quickstart`.
+#: Rounds of both loops, steps of a round, those of them that only warm up. The ninety that count
+#: include a line of metrics and a checkpoint, as often as in the preset `quickstart`.
 ROUNDS, STEPS, WARMUP = 3, 94, 4
 
 
-def run(options: list[str]) -> dict[str, Any]:
-    """Measure both stages.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the benchmark's arguments."""
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="on top of preset=quickstart"
+    )
 
-    Args:
-        options: `key=value` settings that win over the preset `quickstart`.
 
-    Returns:
-        For each stage, milliseconds a step of both loops and the overhead in percent; on the CPU
-        in processor time, so run it with run.threads=1.
-    """
-    parser = Parser("dabfusion benchmark loop", __doc__ or "")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="on top of quickstart's")
-    given = parser.parse(options).settings
-    presets = [word.partition("=")[2] for word in given if word.startswith("preset=")]
-    words = [word for word in given if not word.startswith("preset=")]
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Return milliseconds a step of both loops and the overhead in percent, for each stage."""
+    presets = [word.partition("=")[2] for word in args.settings if word.startswith("preset=")]
+    words = [word for word in args.settings if not word.startswith("preset=")]
     settings = load_settings(presets[-1] if presets else "quickstart", words)
     numbers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         settings = with_data(settings, Path(folder))
-        print(f"{'stage':14}{'bare ms':>10}{'loop ms':>10}{'overhead':>10}")
         for stage in ("autoencoder", "diffusion"):
             bare, loop = _measure(settings, stage, Path(folder))
             overhead = 100.0 * (loop / bare - 1.0)
             numbers[stage] = {"bare_ms": bare, "loop_ms": loop, "overhead_percent": overhead}
-            print(f"{stage:14}{bare:10.2f}{loop:10.2f}{overhead:9.1f}%")
+    print_table(
+        ("stage", "bare ms", "loop ms", "overhead"),
+        [
+            (stage, f"{n['bare_ms']:.2f}", f"{n['loop_ms']:.2f}", f"{n['overhead_percent']:.1f}%")
+            for stage, n in numbers.items()
+        ],
+    )
     return numbers
 
 
 def with_data(settings: Settings, folder: Path) -> Settings:
-    """Some rendered clips and an untrained stage 1, where the settings name none."""
+    """Return settings with a few rendered clips and an untrained stage 1 if they have none."""
     videos, size = folder / "videos", settings.clips.size
     data = settings.data
     if not data:
@@ -93,7 +100,7 @@ def with_data(settings: Settings, folder: Path) -> Settings:
         autoencoder = str(folder / "autoencoder")
         save_autoencoder(build_autoencoder(settings.stage1), autoencoder)
     watched = replace(settings.run, wandb="off", samples=0, validation_batches=1)
-    # Steps in which the regions learn alone are not the ones that take the time.
+    # Steps in which only the regions are trained are faster than the others.
     train = replace(settings.stage1.train, region_steps=0)
     stage1 = replace(settings.stage1, train=train)
     return replace(settings, data=data, autoencoder=autoencoder, run=watched, stage1=stage1)
@@ -102,7 +109,7 @@ def with_data(settings: Settings, folder: Path) -> Settings:
 def _measure(settings: Settings, stage: str, folder: Path) -> tuple[float, float]:
     """Milliseconds of a bare step, and of one in the loop: medians of the rounds' means."""
     parts = build_parts(settings, stage, Ranks(1, 1, started=False))
-    # The cadence of the real run is kept; only no validation falls into the measured steps.
+    # As in a real run, except that no validation falls into the measured steps.
     parts = replace(parts, validate_every=10 * STEPS)
     bare: list[float] = []
     loop: list[float] = []
@@ -156,7 +163,7 @@ def _bare_steps(parts: StageParts) -> list[float]:
 
 
 def _batches(parts: StageParts) -> Any:
-    """The first batches of the run, as its loader makes them."""
+    """Yield the first batches of the run from its loader."""
     parts.data.trainer = None
     made = 0
     while True:
@@ -169,18 +176,14 @@ def _batches(parts: StageParts) -> Any:
 
 
 class _Clock(Callback):
-    """When each step ended.
-
-    On a GPU by a clock that it has caught up with; on the CPU by this process's own time on the
-    processor, which other programs on a busy machine do not lengthen.
-    """
+    """Record the end of each step: wall-clock time on a GPU, processor time on the CPU."""
 
     def __init__(self) -> None:
         super().__init__()
         self.times: list[float] = []
 
     def tick(self, device: torch.device) -> None:
-        """Note the end of a step."""
+        """Record the end of a step."""
         if device.type == "cuda":
             torch.cuda.synchronize()
             self.times.append(time.perf_counter())
@@ -190,10 +193,10 @@ class _Clock(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """From the start of one step to that of the next: all that the loop does lies between."""
+        """A step lasts from its start to the next one's: all that the loop does is in between."""
         self.tick(pl_module.device)
 
     def durations(self) -> list[float]:
-        """Seconds of the steps after the first ones."""
+        """Return the seconds of the steps after the warm-up."""
         ends = self.times[WARMUP:]
         return [after - before for before, after in itertools.pairwise(ends)]

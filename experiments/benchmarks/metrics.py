@@ -1,72 +1,63 @@
-"""What scoring costs: clips from frames against the bare optical flow, and from latent flow."""
+"""Scoring: clips from frames compared to bare optical flow, and clips from latent flow."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-#: Bars: cost from frames relative to the flow alone, and milliseconds from latent flow.
+from experiments.benchmarks.harness import print_table, time_in_turns
+
+HELP = """Scoring: clips from frames compared to bare optical flow, and from latent flow.
+
+The bare flow is OpenCV's Farneback flow of all pairs of gray frames of clips of 40 x 128 x 128,
+spread over the same number of threads."""
+EXAMPLES = ["dabfusion benchmark metrics --clips 1000"]
+#: Bars: cost from frames relative to the bare flow, and milliseconds from latent flow.
 FRAMES_BAR = 1.2
 LATENT_BAR_MS = 2.0
 #: Clips of one update.
 BATCH = 8
 
 
-def run(options: list[str]) -> dict[str, Any]:
-    """Time the scoring of rendered clips of 40 x 128 x 128.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the benchmark's arguments."""
+    parser.add_argument("--clips", type=int, default=64, help="clips to score (64)")
+    parser.add_argument("--threads", type=int, default=2, help="threads (2)")
 
-    The bare flow is OpenCV's Farneback of all pairs of grey frames, spread over the same number
-    of threads, with its own allocations and the cheapest way to grey. The kinds take turns, batch
-    by batch, so that a busy machine slows all alike. Processor time is given beside wall time.
 
-    Args:
-        options: command-line words; see `--help`.
-
-    Returns:
-        Milliseconds a clip, their ratio to the bare flow, and the bars.
-    """
-    from experiments.arguments import Parser
-
-    parser = Parser("dabfusion benchmark metrics", __doc__ or "")
-    _add_arguments(parser)
-    args = parser.parse(options)
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Return milliseconds a clip, their ratio to the bare flow, and the bars."""
     import torch
 
-    # Clips are spread over threads here; torch's own would fight them for the same cores.
+    # Clips are spread over threads here; PyTorch's own would compete for the same cores.
     torch.set_num_threads(1)
     rounds = max(1, args.clips // BATCH)
-    numbers = _in_turns(_kinds(args.threads), rounds)
-    ratio = numbers["from_frames"]["cpu_ms"] / numbers["bare_flow"]["cpu_ms"]
-    wall_ratio = numbers["from_frames"]["wall_ms"] / numbers["bare_flow"]["wall_ms"]
-    print(f"{'':20}{'wall ms/clip':>14}{'processor ms/clip':>20}")
-    for name, times in numbers.items():
-        print(f"{name:20}{times['wall_ms']:14.2f}{times['cpu_ms']:20.2f}")
-    print(
-        f"from frames / bare flow: {ratio:.3f} processor, {wall_ratio:.3f} wall (bar {FRAMES_BAR})"
+    times = {
+        name: {f"{kind}_ms": 1000 * spent[f"{kind}_s"] / BATCH for kind in ("wall", "cpu")}
+        for name, spent in time_in_turns(_candidates(args.threads), rounds).items()
+    }
+    ratio, wall_ratio = (
+        times["from_frames"][kind] / times["bare_flow"][kind] for kind in ("cpu_ms", "wall_ms")
     )
-    print(
-        f"from latent flow: {numbers['from_latent_flow']['wall_ms']:.2f} ms (bar {LATENT_BAR_MS})"
+    print_table(
+        ("", "wall ms/clip", "processor ms/clip"),
+        [(name, f"{t['wall_ms']:.2f}", f"{t['cpu_ms']:.2f}") for name, t in times.items()],
+        caption=f"from frames / bare flow: {ratio:.3f} processor, {wall_ratio:.3f} wall (bar "
+        f"{FRAMES_BAR}); bar of from_latent_flow: {LATENT_BAR_MS} ms",
     )
     return {
         "clips": rounds * BATCH,
         "threads": args.threads,
-        "ms_per_clip": numbers,
+        "ms_per_clip": times,
         "ratio_to_flow": ratio,
         "wall_ratio_to_flow": wall_ratio,
         "bars": {"ratio_to_flow": FRAMES_BAR, "latent_ms": LATENT_BAR_MS},
     }
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clips", type=int, default=64, help="clips to score (default: 64)")
-    parser.add_argument("--threads", type=int, default=2, help="threads (default: 2)")
-
-
-def _kinds(threads: int) -> dict[str, Callable[[int], None]]:
-    """What is timed: functions of the round, each for `BATCH` clips."""
+def _candidates(threads: int) -> dict[str, Callable[[int], Any]]:
+    """Functions of the round that are timed, each for `BATCH` clips."""
     import torch
 
     from datamodules.synthetic.dataset import DanceSpec, render_clip
@@ -90,25 +81,8 @@ def _kinds(threads: int) -> dict[str, Callable[[int], None]]:
     }
 
 
-def _in_turns(kinds: dict[str, Callable[[int], None]], rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds a clip of every kind, after one round to warm up."""
-    wall: dict[str, float] = defaultdict(float)
-    processor: dict[str, float] = defaultdict(float)
-    for k in range(rounds + 1):
-        for name, work in kinds.items():
-            started = time.perf_counter(), time.process_time()
-            work(k)
-            if k > 0:
-                wall[name] += time.perf_counter() - started[0]
-                processor[name] += time.process_time() - started[1]
-    scale = 1000 / (BATCH * rounds)
-    return {
-        name: {"wall_ms": wall[name] * scale, "cpu_ms": processor[name] * scale} for name in kinds
-    }
-
-
 def _bare_flow(video: Any, threads: int) -> None:
-    """Farneback of all pairs of grey frames, and nothing else."""
+    """Compute Farneback flow of all pairs of gray frames, and nothing else."""
     from concurrent.futures import ThreadPoolExecutor
     from itertools import pairwise
 
@@ -117,8 +91,8 @@ def _bare_flow(video: Any, threads: int) -> None:
     from metrics.functional.optical_flow import FARNEBACK
 
     def one_clip(frames: Any) -> None:
-        grey = [cv2.cvtColor(cv2.merge(list(f)), cv2.COLOR_RGB2GRAY) for f in frames.numpy()]
-        for before, after in pairwise(grey):
+        gray = [cv2.cvtColor(cv2.merge(list(f)), cv2.COLOR_RGB2GRAY) for f in frames.numpy()]
+        for before, after in pairwise(gray):
             cv2.calcOpticalFlowFarneback(before, after, None, *FARNEBACK)  # type: ignore[call-overload]
 
     with ThreadPoolExecutor(threads) as pool:

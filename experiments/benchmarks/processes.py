@@ -1,4 +1,4 @@
-"""CPU time and memory of this process and all below it, by looking into /proc often (Linux)."""
+"""CPU time and memory of this process and its descendants, sampled from /proc (Linux only)."""
 
 from __future__ import annotations
 
@@ -17,49 +17,48 @@ _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 
 @dataclass
 class Usage:
-    """What a stretch of work took; filled when it ends."""
+    """Resources that some work used; filled when it ends."""
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
     """Of all processes together."""
     idle_s: float = 0.0
-    """CPU time that this process was allowed to use and nobody used, over all its cores."""
+    """CPU time of the cores this process may run on that no program used."""
     wanted: list[float] = field(default_factory=list)
-    """Of the time between two looks, the share of all cores that was used here or waited for: on
-    a machine that does nothing else it is what is used."""
+    """For each sampling interval, the share of all cores that was used or waited for."""
     resident_mb: list[float] = field(default_factory=list)
-    """Memory of all processes together, at each look (shared pages count in each)."""
+    """Memory of all processes together, in each sample (shared pages count in each process)."""
 
     @property
     def share(self) -> float:
-        """CPU time used of that used here or by nobody: what others used was not available."""
+        """Share used of the CPU time that was available, that is, not used by other programs."""
         return self.cpu_s / (self.cpu_s + self.idle_s)
 
     @property
     def share_wanted(self) -> float:
-        """Mean of `wanted`: unlike `share` it says something on a machine that others load."""
+        """Mean of `wanted`, which unlike `share` is meaningful on a machine under load."""
         return sum(self.wanted) / len(self.wanted) if self.wanted else 0.0
 
     def peak_mb(self, first: float, last: float) -> float:
-        """The most memory between two shares of the time, 0 to 1."""
+        """Return the peak memory between two points of the time, each from 0 to 1."""
         count = len(self.resident_mb)
-        looked = self.resident_mb[int(first * count) : max(1, int(last * count))]
-        return max(looked, default=0.0)
+        sampled = self.resident_mb[int(first * count) : max(1, int(last * count))]
+        return max(sampled, default=0.0)
 
 
 @contextmanager
 def watched() -> Iterator[Usage]:
-    """Measure what happens inside the `with`, in this process and all that it starts."""
+    """Measure the body of the `with`, in this process and its descendants."""
     usage = Usage()
     before = _family_cpu()
     seen = dict(before)
     ended = threading.Event()
 
     def add() -> None:
-        for pid, spent in _family_cpu().items():  # of one that is just going, 0 may be read
+        for pid, spent in _family_cpu().items():  # 0 may be read of a process that just ends
             seen[pid] = max(seen.get(pid, 0.0), spent)
 
-    def look() -> None:
+    def sample() -> None:
         then, before_s = time.monotonic(), _wanted_s()
         while not ended.wait(_INTERVAL_S):
             add()
@@ -69,7 +68,7 @@ def watched() -> Iterator[Usage]:
             usage.wanted.append(min(1.0, wanted / (now - then) / len(os.sched_getaffinity(0))))
             then, before_s = now, now_s
 
-    watcher = threading.Thread(target=look, daemon=True)
+    watcher = threading.Thread(target=sample, daemon=True)
     began, idle = time.monotonic(), _idle_s()
     watcher.start()
     try:
@@ -84,7 +83,7 @@ def watched() -> Iterator[Usage]:
 
 
 def resident_mb(pid: int | None = None) -> float:
-    """Resident memory of a process, this one by default; 0 if it is gone."""
+    """Return the resident memory of a process (default: this one); 0 if it has ended."""
     try:
         return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * _PAGE_MB
     except OSError:
@@ -92,12 +91,12 @@ def resident_mb(pid: int | None = None) -> float:
 
 
 def _family_cpu() -> dict[int, float]:
-    """CPU seconds of this process and each one below it."""
+    """CPU seconds of this process and each descendant."""
     return {pid: _stat(pid)[1] for pid in _family()}
 
 
 def _family() -> set[int]:
-    """This process and all below it."""
+    """This process and its descendants."""
     entries = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
     parents = {pid: _stat(pid)[0] for pid in entries}
     family, found = {os.getpid()}, True
@@ -109,7 +108,7 @@ def _family() -> set[int]:
 
 
 def _stat(pid: int) -> tuple[int, float]:
-    """Parent and CPU seconds of a process; zeros if it is gone."""
+    """Parent and CPU seconds of a process; zeros if it has ended."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -124,14 +123,14 @@ def _wanted_s() -> dict[int, float]:
         for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
             try:
                 ran, waited, _ = path.read_text().split()
-            except (OSError, ValueError):  # the thread is gone
+            except (OSError, ValueError):  # the thread has ended
                 continue
             found[int(path.parent.name)] = (int(ran) + int(waited)) * 1e-9
     return found
 
 
 def _idle_s() -> float:
-    """Seconds that the cores this process may run on have idled since the machine started."""
+    """Idle seconds of the cores that this process may run on, since the machine started."""
     mine = {f"cpu{core}" for core in os.sched_getaffinity(0)}
     lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
     return sum(

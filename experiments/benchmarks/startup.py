@@ -1,12 +1,8 @@
-"""How long the command line takes before it does anything: help, the plan of a training, imports.
-
-Every command runs in a process of its own, several times. Wall-clock time is what a person waits;
-processor time is what a busy machine does not lengthen. The import profile is Python's own
-(`-X importtime`): time spent in the modules of each package themselves, without what they import.
-"""
+"""Start-up time of the command line, and which imports it is spent in."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import resource
@@ -19,55 +15,63 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import Parser
+from experiments.benchmarks.harness import print_table
 
-HELP = "How long `dabfusion --help` and `dabfusion train ... --dry-run --no-probe` take."
+HELP = """Start-up: how long `dabfusion --help` and `train --dry-run --no-probe` take.
+
+Every command runs in a process of its own. Processor time does not depend on other programs on the
+machine. The import profile (`python -X importtime`) gives, for each package, the time spent in its
+own modules, without what they import."""
+EXAMPLES = ["dabfusion benchmark startup --repeats 9"]
 #: Seconds that each may take on two cores.
 BARS = {"help": 0.7, "plan_autoencoder": 6.0, "plan_diffusion": 6.0}
 #: Packages that the profile lists.
 LISTED = 12
 
 
-def run(options: list[str]) -> dict[str, Any]:
-    """Measure, and print a table and the import profiles.
-
-    Args:
-        options: `--repeats N`.
-
-    Returns:
-        For each command, seconds by the wall clock (median, least, most), processor seconds, and
-        milliseconds by package.
-    """
-    parser = Parser("dabfusion benchmark startup", HELP)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the benchmark's arguments."""
     parser.add_argument("--repeats", type=int, default=5, help="runs of each command (5)")
-    repeats = max(1, parser.parse_args(options).repeats)
-    numbers: dict[str, Any] = {}
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Return seconds of each command (wall and processor), and import times by package."""
+    repeats = max(1, args.repeats)
     with tempfile.TemporaryDirectory() as folder:
         commands = _commands(Path(folder))
-        print(f"{'command':20}{'wall s':>9}{'CPU s':>9}{'bar s':>9}")
-        for name, words in commands.items():
-            _call(words)  # fills the caches of the file system
-            times = [_call(words) for _ in range(repeats)]
-            walls, processor = [t[0] for t in times], [t[1] for t in times]
-            numbers[name] = {
-                "wall_s": statistics.median(walls),
-                "least_s": min(walls),
-                "most_s": max(walls),
-                "processor_s": statistics.median(processor),
-                "bar_s": BARS[name],
-                "import_ms": import_profile(words),
-            }
-            found = numbers[name]
-            print(f"{name:20}{found['wall_s']:9.2f}{found['processor_s']:9.2f}{BARS[name]:9.1f}")
-    for name, found in numbers.items():
-        print(f"\nimports of {name}, ms")
-        for package, spent in found["import_ms"].items():
-            print(f"  {package:24}{spent:8.1f}")
+        numbers = {name: _measure(words, repeats, BARS[name]) for name, words in commands.items()}
+    print_table(
+        ("command", "wall s", "CPU s", "bar s", "slowest imports, ms"),
+        [
+            (
+                name,
+                f"{found['wall_s']:.2f}",
+                f"{found['processor_s']:.2f}",
+                f"{found['bar_s']:.1f}",
+                ", ".join(f"{package} {ms:.0f}" for package, ms in found["import_ms"].items()),
+            )
+            for name, found in numbers.items()
+        ],
+    )
     return {"repeats": repeats, "commands": numbers}
 
 
+def _measure(words: list[str], repeats: int, bar_s: float) -> dict[str, Any]:
+    _call(words)  # fills the file system's caches
+    times = [_call(words) for _ in range(repeats)]
+    walls = [wall for wall, _ in times]
+    return {
+        "wall_s": statistics.median(walls),
+        "least_s": min(walls),
+        "most_s": max(walls),
+        "processor_s": statistics.median(processor for _, processor in times),
+        "bar_s": bar_s,
+        "import_ms": import_profile(words),
+    }
+
+
 def _commands(folder: Path) -> dict[str, list[str]]:
-    """The commands' words; the plans are of the preset `quickstart`, on rendered clips."""
+    """The words of each command; the plans are those of the preset `quickstart`."""
     from experiments.benchmarks.loop import with_data
     from experiments.config.load import load_settings
 
@@ -82,34 +86,33 @@ def _commands(folder: Path) -> dict[str, list[str]]:
 
 
 def _call(words: list[str]) -> tuple[float, float]:
-    """Seconds by the wall clock and of the processor that one call takes."""
-    before, began = _spent(), time.perf_counter()
+    """Wall-clock and processor seconds of one call."""
+    before, began = _processor_time(), time.perf_counter()
     command = [sys.executable, "-m", "experiments.cli", *words]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=_environment())
-    return time.perf_counter() - began, _spent() - before
+    return time.perf_counter() - began, _processor_time() - before
 
 
 def import_profile(words: list[str]) -> dict[str, float]:
-    """Milliseconds spent in the modules of each package while a command runs, the most first.
+    """Return milliseconds spent in the modules of each package, the slowest packages first.
 
     Args:
-        words: behind `dabfusion`.
+        words: The words after `dabfusion`.
     """
     command = [sys.executable, "-X", "importtime", "-m", "experiments.cli", *words]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=_environment())
     spent: Counter[str] = Counter()
-    for microseconds, module in re.findall(
-        r"^import time: +(\d+) \| +\d+ \| +(\S+)$", done.stderr, re.MULTILINE
-    ):
+    line = r"^import time: +(\d+) \| +\d+ \| +(\S+)$"
+    for microseconds, module in re.findall(line, done.stderr, re.MULTILINE):
         spent[module.split(".")[0]] += int(microseconds)
     return {package: round(total / 1000, 1) for package, total in spent.most_common(LISTED)}
 
 
 def _environment() -> dict[str, str]:
-    """As a person's shell: the threads that this process was limited to are not passed on."""
+    """This process's environment without its limit of threads."""
     return {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 
 
-def _spent() -> float:
+def _processor_time() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

@@ -1,115 +1,131 @@
-"""`dabfusion completion`: a shell's completion of commands, settings and choices."""
+"""`dabfusion completion`: completion of commands, options and settings in a shell."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
+import shlex
+from typing import Any
 
-HELP = """Print a script that completes commands, settings and choices in bash or zsh."""
+from experiments.arguments import Parser, described_modules
+
+HELP = """Print a script that completes commands, options and settings in bash or zsh."""
 
 EXAMPLES = [
-    'eval "$(dabfusion completion bash)"            # for this shell; put it in ~/.bashrc to stay',
+    'eval "$(dabfusion completion bash)"            # for this shell; add it to ~/.bashrc to keep',
     'eval "$(dabfusion completion zsh)"',
 ]
-
-BASH = """\
-_dabfusion() {
-    local IFS=$'\\n' word=${COMP_WORDS[COMP_CWORD]} file
-    COMPREPLY=($(dabfusion completion words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
-    if [[ ${#COMPREPLY[@]} -eq 0 && $word == *=* ]]; then
-        for file in $(compgen -f -- "${word#*=}"); do
-            [[ -d $file ]] && file+=/
-            COMPREPLY+=("${word%%=*}=$file")
-        done
-    fi
-    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=./] ]] && compopt -o nospace
-}
-COMP_WORDBREAKS=${COMP_WORDBREAKS//=/}
-complete -o default -o plusdirs -F _dabfusion dabfusion
-"""
-ZSH = """\
-_dabfusion() {
-    local -a found
-    found=(${(f)"$(dabfusion completion words -- "${words[@]:1:$((CURRENT-1))}" 2>/dev/null)"})
-    if (( ${#found} )); then
-        compadd -S '' -- $found
-    else
-        compset -P '*='
-        _files
-    fi
-}
-compdef _dabfusion dabfusion
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("shell", choices=["bash", "zsh", "words"], help="whose script to print")
-    parser.add_argument("typed", nargs="*", help="with `words`: what stands on the line so far")
+    parser.add_argument("shell", choices=["bash", "zsh"], help="shell to print the script for")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a script, or the words that may follow."""
-    if args.shell == "words":
-        print("\n".join(candidates(args.typed)))
-    else:
-        print({"bash": BASH, "zsh": ZSH}[args.shell], end="")
+    """Print the script, which calls `dabfusion` with environment variables of argcomplete."""
+    from argcomplete.shell_integration import shellcode
+
+    print(shellcode(["dabfusion"], shell=args.shell))
     return 0
 
 
-def candidates(typed: list[str]) -> list[str]:
-    """What the last typed word may become.
+def autocomplete() -> None:
+    """Answer the shell and exit, if argcomplete's environment variables are set."""
+    import argcomplete
+
+    line = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "0"))]
+    # Finished `key=value` words decide nothing, and argparse takes no more of them after an option.
+    line = re.sub(r"(?<=\s)[a-z_][\w.]*=(?:\\.|[^\s\\])*\s+", "", line)
+    os.environ |= {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+    try:
+        words = shlex.split(line)[1:]
+    except ValueError:  # an open quote
+        words = line.split()[1:]
+    argcomplete.autocomplete(
+        build_tree(words),
+        always_complete_options=False,
+        validator=lambda candidate, prefix: candidate.startswith(prefix),
+    )
+
+
+def build_tree(words: list[str]) -> Parser:
+    """Return a parser of all commands; only the command that `words` name has its arguments.
 
     Args:
-        typed: The words after `dabfusion`; the last is the one to complete, maybe empty.
+        words: The words after `dabfusion`, up to the cursor.
     """
-    from experiments.cli import verbs
+    from experiments.cli import load_command, verbs
 
-    *before, last = typed or [""]
-    if not before:
-        return [verb for verb in verbs() if verb.startswith(last)]
-    if last.startswith("-"):
-        return [option for option in _options(before[0]) if option.startswith(last)]
-    return [word for word in _words(before, last) if word.startswith(last)]
+    tree = Parser("dabfusion")
+    children = tree.add_subparsers(dest="command")
+    for verb in verbs():
+        parser = children.add_parser(verb)
+        if verb != next(iter(words), None):
+            continue
+        command = load_command(verb)
+        if verb not in ("study", "benchmark"):
+            command.add_arguments(parser)
+            _add_completers(parser, verb)
+            continue
+        nested = parser.add_subparsers(dest="name")
+        for name in described_modules(command.package):
+            leaf = nested.add_parser(name)
+            if words[1:2] == [name]:
+                command.add_nested_arguments(name, leaf)
+                _add_completers(leaf, verb)
+    return tree
 
 
-def _words(before: list[str], last: str) -> list[str]:
-    from experiments.arguments import described_modules
-    from experiments.cli import build_parser, verbs
-    from experiments.config.load import all_settings, preset_names
-    from experiments.runs.folder import STAGES
+def _add_completers(parser: argparse.ArgumentParser, verb: str) -> None:
+    for action in parser._actions:
+        if "key=value" in str(action.metavar):
+            complete = complete_sweep if verb == "sweep" else complete_setting
+            action.completer = complete  # type: ignore[attr-defined]
+            if action.nargs == "*":  # argparse takes an empty list before the first option
+                action.nargs = "+"
+
+
+def complete_sweep(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """Return the sweeps that come with the package, and settings after the first word."""
     from experiments.sweeps.grammar import shipped_sweeps
 
-    if before == ["train"]:
-        return list(STAGES)
-    if before == ["sweep"]:
-        return shipped_sweeps()
-    if before == ["study"]:
-        return list(described_modules("studies", needs_help=True))
-    if before == ["benchmark"]:
-        return list(described_modules("benchmarks"))
-    if before[0] not in verbs() or not (
-        before[0] == "study" or build_parser(before[0]).takes_settings()
-    ):
-        return []  # files, which the shell completes
-    key, equals, _ = last.partition("=")
+    return [*shipped_sweeps(), *complete_setting(prefix)]
+
+
+def complete_setting(prefix: str, **_: Any) -> list[str]:
+    """Return what `key=value` words may start with `prefix`.
+
+    Names are completed one level at a time, as shells complete folders; values where there is a
+    list of choices, else as files.
+    """
+    from argcomplete.completers import FilesCompleter
+
+    from experiments.config.load import all_settings, preset_names
+
+    settings = all_settings()
+    key, equals, typed = prefix.partition("=")
     if not equals:
-        # One level at a time, as a shell completes folders.
-        depth = last.count(".") + 1
-        names = [".".join(name.split(".")[:depth]) for name in all_settings()]
-        leaves = set(all_settings())
-        return list(dict.fromkeys(f"{n}=" if n in leaves else f"{n}." for n in names))
-    if key == "preset":
-        return [f"preset={name}" for name in preset_names()]
-    setting = all_settings().get(key)
-    choices = () if setting is None else setting.choices
+        return _names(prefix, list(settings))
+    setting = settings.get(key)
+    choices = list(setting.choices) if setting is not None else []
     if setting is not None and setting.type_text == "true | false":
-        choices = ("true", "false")
-    return [f"{key}={choice}" for choice in choices]
+        choices = ["true", "false"]
+    if key == "preset":
+        choices = preset_names()
+    return [f"{key}={choice}" for choice in choices or FilesCompleter()(typed)]
 
 
-def _options(verb: str) -> list[str]:
-    from experiments.cli import build_parser, verbs
-
-    if verb not in verbs():
-        return ["--help"]
-    return sorted(build_parser(verb).option_strings())
+def _names(prefix: str, names: list[str]) -> list[str]:
+    """Return the next level of all setting names with a prefix; a single group is opened."""
+    depth = prefix.count(".") + 1
+    while True:
+        found = dict.fromkeys(
+            f"{name}=" if name.count(".") < depth else ".".join(name.split(".")[:depth]) + "."
+            for name in names
+            if name.startswith(prefix)
+        )
+        if len(found) != 1 or not next(iter(found)).endswith("."):
+            return list(found)
+        depth += 1

@@ -1,14 +1,18 @@
-"""The benchmark of stage 1 runs, and its numbers belong together."""
+"""The benchmark of stage 1 runs, and its numbers are consistent."""
+
+import argparse
 
 import pytest
 
-from experiments.benchmarks.autoencoder import run
+from experiments.benchmarks import autoencoder
 
 
 @pytest.mark.long
 def test_flow_and_decoding_are_timed_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    autoencoder.add_arguments(parser)
     words = ["--preset", "quickstart", "--frames", "3", "--size", "32", "--repeats", "1"]
-    numbers = run(words)
+    numbers = autoencoder.run(parser.parse_args(words))
     assert [row["part"] for row in numbers["rows"]] == ["flow", "decoding"]
     for row in numbers["rows"]:
         assert row["speedup"] == pytest.approx(row["one_by_one_s"] / row["at_once_s"])

@@ -1,10 +1,12 @@
 """The benchmark's published procedure is the same function as ours, and every part of it runs."""
 
+import argparse
+
 import pytest
 import torch
 from torch import nn
 
-from experiments.benchmarks.diffusion import PUBLISHED_SAMPLING_STEPS, run
+from experiments.benchmarks import diffusion
 from experiments.benchmarks.diffusion_parts import Stage2Bench
 
 SMALL = ("stage2.network.patch=1", "clips.frames=4", "music.beats=frame")
@@ -40,10 +42,13 @@ def test_all_three_procedures_are_timed(capsys: pytest.CaptureFixture[str]) -> N
     words += ["stage1.network.region_cap=64", "stage1.network.background_cap=64"]
     parts = ("region", "background", "flow")
     words += [f"stage1.network.{part}_blocks=2" for part in parts]  # 64 pixels are halved less
-    rows = run([*words, "--repeats", "1", "--steps", "1", "--threads", "1"])["rows"]
+    parser = argparse.ArgumentParser()
+    diffusion.add_arguments(parser)
+    words += ["--repeats", "1", "--steps", "1", "--threads", "1"]
+    rows = diffusion.run(parser.parse_args(words))["rows"]
     published, faithful, efficient = rows
     assert published["forward_gflop"] > faithful["forward_gflop"] > efficient["forward_gflop"]
-    assert published["sampling_steps"] == PUBLISHED_SAMPLING_STEPS
+    assert published["sampling_steps"] == diffusion.PUBLISHED_SAMPLING_STEPS
     assert faithful["sampling_steps"] == efficient["sampling_steps"] == 15
     for row in rows:
         assert row["video_s"] > row["decode_s"] > 0
