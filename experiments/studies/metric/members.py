@@ -1,4 +1,4 @@
-"""The members of the alignment family, all computed on the same performance."""
+"""Rendered dances, and every member of the alignment family computed on the same dance."""
 
 from __future__ import annotations
 
@@ -10,34 +10,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.aist_names import tempo_of
+from datamodules.media.audio import track_beats
 from datamodules.synthetic.dataset import DanceSpec, render_clip
 from metrics import functional as F
 from metrics.motion_source import beats_of
 
-#: Members by key: title, and whether key points (which a video does not come with) are needed.
-MEMBERS: dict[str, tuple[str, bool]] = {
-    "corrected": ("2D-MM Align, corrected", False),
-    "raw": ("its raw BAS", False),
-    "music_to_motion": ("corrected, music to motion", False),
-    "corrected_keypoints": ("corrected, from key points", True),
-    "f1": ("F1", False),
-    "f1_corrected": ("F1, corrected", False),
-    "phase_cosine": ("phase cosine", False),
-    "mint": ("BAS of AIST++ (mint)", True),
-    "bailando": ("BAS of Bailando", True),
-    "mace": ("BAS of MACE-Dance", True),
-    "av_align": ("AV-Align", False),
+#: Titles of the members by key. Those from key points cannot be computed for a plain video.
+MEMBERS = {
+    "corrected": "2D-MM Align, corrected",
+    "raw": "its raw BAS",
+    "music_to_motion": "corrected, music to motion",
+    "corrected_keypoints": "corrected, from key points",
+    "f1": "F1",
+    "f1_corrected": "F1, corrected",
+    "phase_cosine": "phase cosine",
+    "mint": "BAS of AIST++ (mint)",
+    "bailando": "BAS of Bailando",
+    "mace": "BAS of MACE-Dance",
+    "av_align": "AV-Align",
 }
-
 GENRES = ("BR", "PO", "LO", "MH", "LH", "HO", "WA", "KR", "JS", "JB")
 
-Change = Callable[[Tensor], Tensor]
+FrameChange = Callable[[Tensor], Tensor]
+SpecChange = Callable[[DanceSpec], DanceSpec]
 Scores = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class Performance:
-    """One rendered dance, reduced to what the members look at."""
+    """One rendered dance, reduced to what the members need."""
 
     name: str
     music_id: str
@@ -46,13 +48,13 @@ class Performance:
     signal: F.MotionSignal
     """Motion of one clip, from its frames."""
     magnitude: Tensor
-    """(1, T) flow magnitudes as AV-Align takes them."""
+    """(1, T) magnitudes of the flow as AV-Align defines them."""
     keypoints: Tensor
     """(1, T, 17, 2) pixels."""
     beats: Tensor
     """(1, N) true music beats in seconds."""
     tracked: Tensor | None = None
-    """(1, N) beats tracked in the sound, where that was asked for."""
+    """(1, N) beats tracked in the sound, if requested."""
 
     @property
     def window(self) -> Tensor:
@@ -60,15 +62,16 @@ class Performance:
         return F.observable_window(self.signal.frames, self.fps)
 
 
-def dance_specs(
-    clips: int, seed: int, change: Callable[[DanceSpec], DanceSpec] | None = None
-) -> list[DanceSpec]:
-    """Clips of all ten genres in turn, with different persons, music and choreographies.
+Beats = Callable[[Performance], Tensor]
+
+
+def dance_specs(clips: int, seed: int, change: SpecChange | None = None) -> list[DanceSpec]:
+    """Return dances of all ten genres in turn, with different people, music and choreographies.
 
     Args:
-        clips: how many.
-        seed: seed of the first; the others count on.
-        change: what is different in this condition.
+        clips: Number of dances.
+        seed: Seed of the first dance; each next one has the next number.
+        change: Applied to each specification.
     """
     specs = []
     for place in range(clips):
@@ -79,28 +82,31 @@ def dance_specs(
     return specs
 
 
-def perform(spec: DanceSpec, change: Change | None = None, track: bool = False) -> Performance:
-    """Render a dance and look at it.
+def changed(**values: object) -> SpecChange:
+    """Return a condition: the same dance with other settings."""
+    return lambda spec: replace(spec, **values)  # type: ignore[arg-type]
+
+
+def perform(spec: DanceSpec, change: FrameChange | None = None, track: bool = False) -> Performance:
+    """Render a dance and extract its motion.
 
     Args:
-        spec: the dance.
-        change: what is done to its frames (T, 3, H, W) uint8 before they are looked at.
-        track: also track the beats in its sound.
+        spec: The dance.
+        change: Applied to its frames (T, 3, H, W) uint8.
+        track: Track the beats in its sound, too.
     """
     clip = render_clip(spec)
     frames = (clip.frames if change is None else change(clip.frames))[None]
+    music = spec.parsed.music
     tracked = None
     if track:
-        from datamodules.aist_names import tempo_of
-        from datamodules.media.audio import track_beats
-
-        prior = tempo_of(spec.parsed.music or "") if spec.parsed.music else None
+        prior = tempo_of(music) if music else None
         found = track_beats(clip.audio, clip.sample_rate, start_bpm=prior)
         tracked = torch.from_numpy(found.beats_s)[None]
     signal, magnitude = F.motion_and_magnitude(frames, spec.fps)
     return Performance(
         name=spec.name,
-        music_id=spec.parsed.music or spec.name,
+        music_id=music or spec.name,
         genre=spec.parsed.genre or "",
         fps=spec.fps,
         signal=signal,
@@ -112,15 +118,15 @@ def perform(spec: DanceSpec, change: Change | None = None, track: bool = False) 
 
 
 def member_scores(
-    performances: Iterable[Performance], beats: Callable[[Performance], Tensor] | None = None
+    performances: Iterable[Performance], beats: Beats = lambda one: one.beats
 ) -> Scores:
-    """Every member for every performance: arrays (clips,).
+    """Return every member for every performance, as arrays (clips,).
 
     Args:
-        performances: clips, of any frame rate.
-        beats: the music beats (1, N) to score with; the true ones by default.
+        performances: Clips, of any frame rate.
+        beats: Returns the music beats (1, N) to score with; by default the true ones.
     """
-    rows = [_scores_of(one, one.beats if beats is None else beats(one)) for one in performances]
+    rows = [_scores_of(one, beats(one)) for one in performances]
     return {name: np.array([row[name] for row in rows]) for name in MEMBERS}
 
 
@@ -129,32 +135,62 @@ def _scores_of(one: Performance, music: Tensor) -> dict[str, float]:
     music = music.to(motion)
     inside = F.keep_inside(music, window)
     scores = F.align(motion, music, window)
-    size = one.signal.size
-    joints = F.motion_from_keypoints(one.keypoints, one.fps, size)
-    by_joints, _ = beats_of(joints, one.fps)
+    joints = F.motion_from_keypoints(one.keypoints, one.fps, one.signal.size)
+    joint_beats, _ = beats_of(joints, one.fps)
     found = {
         "corrected": scores.corrected,
         "raw": scores.raw,
         "music_to_motion": F.align(motion, music, window, direction="music_to_motion").corrected,
-        "corrected_keypoints": F.align(by_joints, music, window).corrected,
+        "corrected_keypoints": F.align(joint_beats, music, window).corrected,
         "f1": F.beat_f1(motion, inside),
         "f1_corrected": F.beat_f1_corrected(motion, music, window),
         "phase_cosine": F.phase_cosine(motion, inside),
         "av_align": F.av_align(inside, F.local_peaks(one.magnitude, one.fps), one.fps),
     }
     for preset in ("mint", "bailando", "mace"):
-        seen = F.preset_motion_beats(one.keypoints, one.fps, preset)
-        found[preset] = F.preset_alignment(seen, inside.to(seen), preset, one.fps)
+        beats = F.preset_motion_beats(one.keypoints, one.fps, preset)
+        found[preset] = F.preset_alignment(beats, inside.to(beats), preset, one.fps)
     return {name: float(value) for name, value in found.items()}
+
+
+def simulate(
+    performances: Sequence[Performance], share: float, repeats: int, random: np.random.Generator
+) -> Scores:
+    """Return scores of simulated motion beats of which a share hits the music.
+
+    Args:
+        performances: Performances whose music is used.
+        share: Share of the beats that hit a music beat; the others fall anywhere.
+        repeats: Lists of beats for each performance.
+        random: Source of the draws.
+
+    Returns:
+        The members that depend on nothing but beats, as arrays (performances x repeats,).
+    """
+    rows: list[dict[str, Tensor]] = []
+    for one in performances:
+        motion = with_random_beats(one, share, repeats, random)
+        music = one.beats.expand(len(motion), -1)
+        window = one.window.expand(len(motion), 2)
+        backward = F.align(motion, music, window, direction="music_to_motion")
+        rows.append(
+            {
+                "corrected": F.align(motion, music, window).corrected,
+                "music_to_motion": backward.corrected,
+                "f1_corrected": F.beat_f1_corrected(motion, music, window),
+                "phase_cosine": F.phase_cosine(motion, F.keep_inside(music, window)),
+            }
+        )
+    return {name: torch.cat([row[name] for row in rows]).numpy() for name in rows[0]}
 
 
 def with_random_beats(
     one: Performance, share_hit: float, lists: int, random: np.random.Generator
 ) -> Tensor:
-    """(lists, M) motion beats of which a share hits the music and the rest falls anywhere.
+    """Return (lists, M) motion beats of which a share hits the music.
 
-    As many as there are music beats in the window; hits are 15 ms off (standard deviation), which
-    is what the flow of clips at 10 frames a second finds.
+    There are as many as music beats in the window. Hits deviate by 15 ms (standard deviation),
+    which is what is found from the flow of clips at 10 frames a second.
     """
     inside = F.keep_inside(one.beats, one.window)
     true = inside[~inside.isnan()].numpy()
@@ -167,43 +203,19 @@ def with_random_beats(
     return torch.from_numpy(np.sort(times))
 
 
-def beat_list_scores(motion: Tensor, one: Performance) -> Scores:
-    """The members that look at nothing but lists of beats, for simulated lists (lists, M)."""
-    music = one.beats.expand(len(motion), -1)
-    window = one.window.expand(len(motion), 2)
-    inside = F.keep_inside(music, window)
-    found = {
-        "corrected": F.align(motion, music, window).corrected,
-        "music_to_motion": F.align(motion, music, window, direction="music_to_motion").corrected,
-        "f1_corrected": F.beat_f1_corrected(motion, music, window),
-        "phase_cosine": F.phase_cosine(motion, inside),
-    }
-    return {name: value.numpy() for name, value in found.items()}
-
-
-def changed(**values: object) -> Callable[[DanceSpec], DanceSpec]:
-    """A condition: the same dance with other settings."""
-    return lambda spec: replace(spec, **values)  # type: ignore[arg-type]
-
-
 def stretch(one: Performance, factor: float) -> Tensor:
-    """(1, N): the music at another tempo, still in time in the middle of the clip."""
+    """Return (1, N) beats at another tempo, still in time at the middle of the clip."""
     middle = one.window.mean()
     return middle + (one.beats - middle) / factor
 
 
-def every_second(one: Performance) -> Tensor:
-    """(1, N / 2): the music beats at half time."""
-    return one.beats[:, ::2]
-
-
 def doubled(one: Performance) -> Tensor:
-    """(1, 2 N): the music beats at double time."""
+    """Return (1, 2 N) beats at double time."""
     return torch.cat([one.beats, F.shift_beats(one.beats, 0.5)], -1).sort(-1).values
 
 
-def others(performances: Sequence[Performance]) -> Callable[[Performance], Tensor]:
-    """The beats of the next performance to other music."""
+def others(performances: Sequence[Performance]) -> Beats:
+    """Return a function that gives the beats of the next performance to other music."""
     names = [one.name for one in performances]
 
     def next_other(one: Performance) -> Tensor:

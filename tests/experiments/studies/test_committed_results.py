@@ -1,9 +1,13 @@
 """Committed pages are what the studies write from the committed numbers; their commands parse."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from experiments.studies.metric import study as metric
 from experiments.studies.page import interval, markdown_table
 from experiments.studies.sampling.points import Choice, Point
 from experiments.studies.sampling.study import draw_curves
@@ -15,6 +19,15 @@ RESULTS = Path(__file__).parents[3] / "experiments" / "studies" / "results"
 
 def numbers(name: str) -> Any:
     return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def assert_same_page(page: str, name: str) -> None:
+    """The same text, and the same numbers up to the rounding of the committed JSON file."""
+    committed = (RESULTS / name).read_text(encoding="utf-8")
+    number = re.compile(r"-?\d+\.\d+")
+    assert number.sub("#", page) == number.sub("#", committed)
+    values, expected = ([float(n) for n in number.findall(text)] for text in (page, committed))
+    assert values == pytest.approx(expected, abs=0.0011)
 
 
 def test_an_interval_survives_json() -> None:
@@ -40,7 +53,16 @@ def test_sampling(tmp_path: Path) -> None:
     default = Choice("dpm++", 15, 2.0)
     command = "dabfusion study sampling quickstart/diffusion preset=quickstart"
     command += " data=quickstart/prepared"
-    page = sampling_page(points, default, command)
-    assert page == (RESULTS / "sampling_steps" / "README.md").read_text(encoding="utf-8")
+    assert_same_page(sampling_page(points, default, command), "sampling_steps/README.md")
     draw_curves(points, default, tmp_path)
     assert all((tmp_path / f"{name}.png").stat().st_size > 9000 for name in ("steps", "guidance"))
+
+
+def test_metric(tmp_path: Path) -> None:
+    results = numbers("metric/results.json")
+    command = "dabfusion study metric --clips 12 --folder "
+    command += "'official DabFusion outputs (project page)=OFFICIAL_OUTPUTS'"
+    assert_same_page(metric.page(results, command), "metric/report.md")
+    metric.draw_sweeps(results["sweeps"], tmp_path / "sweeps.png")
+    metric.draw_power(results["clips_needed"], tmp_path / "power.png")
+    assert all((tmp_path / f"{name}.png").stat().st_size > 9000 for name in ("sweeps", "power"))
