@@ -1,7 +1,7 @@
-"""Known damage to videos, and what the distances over a feature network notice of it.
+"""Known corruptions of videos, and how the distances over a feature network respond to them.
 
-None of these was trained on. Distances are put in units of their own sampling error, so that
-networks whose features have other scales can stand side by side.
+No network was trained on them. Distances are expressed in units of their own sampling error, so
+that networks whose features have different scales can be compared.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from metrics.functional.distances import Distance
 Damage = Callable[[Tensor, float, torch.Generator], Tensor]
 
 
-def blur(frames: Tensor, level: float, random: torch.Generator) -> Tensor:
-    """Gaussian blur of a standard deviation of `level` pixels."""
-    del random
+def blur(frames: Tensor, level: float, _: torch.Generator) -> Tensor:
+    """Apply a Gaussian blur with a standard deviation of `level` pixels."""
     radius = int(3 * level + 0.5)
     taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / level) ** 2)
     taps = (taps / taps.sum()).repeat(3, 1)
@@ -31,25 +30,24 @@ def blur(frames: Tensor, level: float, random: torch.Generator) -> Tensor:
 
 
 def noise(frames: Tensor, level: float, random: torch.Generator) -> Tensor:
-    """Gaussian noise of a standard deviation of `level` of 255 on every pixel."""
+    """Add Gaussian noise with a standard deviation of `level` of 255 to every pixel."""
     return _bytes(frames + level * torch.randn(frames.shape, generator=random))
 
 
-def freeze(frames: Tensor, level: float, random: torch.Generator) -> Tensor:
-    """Every frame is held for `level` frames."""
-    del random
+def freeze(frames: Tensor, level: float, _: torch.Generator) -> Tensor:
+    """Hold every frame for `level` frames."""
     return frames[torch.arange(len(frames)) // int(level) * int(level)]
 
 
 def shuffle(frames: Tensor, level: float, random: torch.Generator) -> Tensor:
-    """Frames change places at random within stretches of `level` frames."""
+    """Permute the frames within consecutive stretches of `level` frames."""
     stretches = torch.arange(len(frames)).split(int(level))
     order = [part[torch.randperm(len(part), generator=random)] for part in stretches]
     return frames[torch.cat(order)]
 
 
 def wobble(frames: Tensor, level: float, random: torch.Generator) -> Tensor:
-    """Every frame is bent by a smooth random field of `level` pixels (standard deviation)."""
+    """Warp every frame by a smooth random field of `level` pixels (standard deviation)."""
     count, _, height, width = frames.shape
     coarse = torch.randn(count, 2, 6, 6, generator=random)
     field = nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
@@ -57,13 +55,13 @@ def wobble(frames: Tensor, level: float, random: torch.Generator) -> Tensor:
         torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij"
     )
     grid = torch.stack([across, down], -1) + field.movedim(1, -1) * (2 * level / width)
-    bent = nn.functional.grid_sample(
+    warped = nn.functional.grid_sample(
         frames.float(), grid, padding_mode="border", align_corners=True
     )
-    return _bytes(bent)
+    return _bytes(warped)
 
 
-#: Every kind of damage with its levels, from hardly visible to plain.
+#: Corruptions of frames (T, 3, H, W) uint8 with their levels, from barely visible to obvious.
 DAMAGES: dict[str, tuple[Damage, tuple[float, ...]]] = {
     "blur": (blur, (0.5, 1, 2, 4)),
     "noise": (noise, (4, 8, 16, 32)),
@@ -79,25 +77,26 @@ def _bytes(frames: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Noticed:
-    """What one distance over one network notices."""
+    """How one distance over one network responds."""
 
     distances: dict[str, list[float]]
-    """Distance of the damaged half to the clean half, at each level of each damage."""
+    """Distance of the corrupted half to the clean half, at each level of each corruption."""
     clean: float
     """Mean distance of two clean halves."""
     spread: float
     """Standard deviation of that over random halves."""
 
     def standard_scores(self, damage: str) -> list[float]:
-        """Distances above that of clean halves, in standard deviations of the latter."""
+        """Return the distances above that of clean halves, in standard deviations of the latter."""
         return [(value - self.clean) / self.spread for value in self.distances[damage]]
 
     def is_monotone(self, damage: str) -> bool:
-        """Whether every level is farther away than the one before, and the first than none."""
+        """Return whether the distance increases from clean videos over every level."""
         ladder = [self.clean, *self.distances[damage]]
         return all(low < high for low, high in pairwise(ladder))
 
 
+@torch.no_grad()
 def notice(
     networks: Mapping[str, FeatureExtractor],
     videos: Tensor,
@@ -105,42 +104,40 @@ def notice(
     seed: int,
     splits: int = 20,
 ) -> dict[str, dict[str, Noticed]]:
-    """Damage one half of the videos and measure its distance to the other half.
+    """Corrupt one half of the videos and measure its distance to the other half.
 
-    Every distance is a mean over the same few random halves, so it depends less on which videos
-    fell into which half.
+    Every distance is a mean over the same random halves, so it depends less on which videos are in
+    which half.
 
     Args:
-        networks: feature networks by name; all of them see the same damage.
-        videos: (N, T, 3, H, W) uint8, undamaged.
+        networks: Feature networks by name; all of them get the same corrupted videos.
+        videos: (N, T, 3, H, W) uint8, clean.
         distances: `frechet_distance` and the like by name.
-        seed: of the damage and of the halves.
-        splits: number of random halves.
+        seed: Seed of the corruptions and of the halves.
+        splits: Number of random halves.
 
     Returns:
-        What was noticed, by network and distance.
+        The responses by network and distance.
     """
     random = torch.Generator().manual_seed(seed)
     halves = [torch.randperm(len(videos), generator=random).chunk(2) for _ in range(splits)]
-    pairs = [(network, distance) for network in networks for distance in distances]
-    with torch.no_grad():
-        clean = {name: network(videos).double() for name, network in networks.items()}
+    clean = {name: network(videos).double() for name, network in networks.items()}
 
-        def apart(damaged: Mapping[str, Tensor], network: str, distance: str) -> Tensor:
-            measure, true, made = distances[distance], clean[network], damaged[network]
-            return torch.stack([measure(true[one], made[two]) for one, two in halves])
+    def apart(features: Mapping[str, Tensor], network: str, distance: str) -> Tensor:
+        true, other = clean[network], features[network]
+        return torch.stack([distances[distance](true[one], other[two]) for one, two in halves])
 
-        untouched = {pair: apart(clean, *pair) for pair in pairs}
-        found: dict[tuple[str, str], dict[str, list[float]]] = {pair: {} for pair in pairs}
-        for name, (damage, levels) in DAMAGES.items():
-            for level in levels:
-                bad = torch.stack([damage(video, level, random) for video in videos])
-                seen = {key: network(bad).double() for key, network in networks.items()}
-                for pair in pairs:
-                    far = float(apart(seen, *pair).mean())
-                    found[pair].setdefault(name, []).append(far)
-    noticed: dict[str, dict[str, Noticed]] = {network: {} for network in networks}
-    for (network, distance), values in found.items():
-        same = untouched[network, distance]
-        noticed[network][distance] = Noticed(values, float(same.mean()), float(same.std()))
-    return noticed
+    found: dict[str, dict[str, Noticed]] = {network: {} for network in networks}
+    for network in networks:
+        for distance in distances:
+            same = apart(clean, network, distance)
+            found[network][distance] = Noticed({}, float(same.mean()), float(same.std()))
+    for name, (damage, levels) in DAMAGES.items():
+        for level in levels:
+            bad = torch.stack([damage(video, level, random) for video in videos])
+            features = {key: network(bad).double() for key, network in networks.items()}
+            for network, responses in found.items():
+                for distance, response in responses.items():
+                    mean = float(apart(features, network, distance).mean())
+                    response.distances.setdefault(name, []).append(mean)
+    return found

@@ -1,4 +1,4 @@
-"""Train the feature network that ships with the metrics, on rendered dancers."""
+"""Train the feature network that is shipped with the metrics, on rendered dancers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from datamodules.synthetic.dataset import render_clip
 from experiments.studies.metric.members import GENRES, changed, dance_specs
 from metrics.dancer_features import DIMENSION, SIZE, WINDOW, DancerNetwork, to_network
 
-#: Frames are taken one by one or every second one; the network is to tell which.
+#: Playback rates: every frame or every second frame; the network classifies which.
 RATES = (1, 2)
 JOINTS = 17
-#: Mean place and its spread (x and y), and mean speed of every joint, in sides of the frame.
+#: Mean position and its spread (x and y), and mean speed of every joint, in sides of the frame.
 POSE_VALUES = 5 * JOINTS
 
 Report = Callable[[str], None]
@@ -24,22 +24,22 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DancerSet:
-    """Rendered dances to learn from."""
+    """Rendered dances to train on."""
 
     frames: Tensor
     """(N, T, 3, 64, 64) uint8."""
     keypoints: Tensor
     """(N, T, 17, 2) sides of the frame."""
     genres: Tensor
-    """(N,) places in `GENRES`."""
+    """(N,) indices in `GENRES`."""
 
 
 def render_dancers(clips: int, seed: int) -> DancerSet:
-    """Dances of 4 s at 10 frames a second, of all genres, persons and choreographies in turn.
+    """Render dances of 4 s at 10 frames a second, of all genres and choreographies in turn.
 
     Args:
-        clips: how many; each has a seed of its own, so its own person, room and music.
-        seed: seed of the first; the others count on.
+        clips: Number of dances; each has its own seed, so its own person, room and music.
+        seed: Seed of the first dance; each next one has the next number.
     """
     frames, keypoints, genres = [], [], []
     for spec in dance_specs(clips, seed, changed(size=SIZE)):
@@ -52,20 +52,20 @@ def render_dancers(clips: int, seed: int) -> DancerSet:
 
 @dataclass(frozen=True)
 class Windows:
-    """A batch to learn from."""
+    """A training batch."""
 
     frames: Tensor
     """(B, 16, 3, 64, 64) in [-1, 1]."""
     poses: Tensor
     """(B, 85): see `POSE_VALUES`."""
     genres: Tensor
-    """(B,) places in `GENRES`."""
+    """(B,) indices in `GENRES`."""
     rates: Tensor
-    """(B,) places in `RATES`."""
+    """(B,) indices in `RATES`."""
 
 
 def draw_windows(dancers: DancerSet, count: int, random: torch.Generator) -> Windows:
-    """Windows of sixteen frames at random places of random dances, at random playback rates."""
+    """Draw windows of sixteen frames at random times of random dances, at random rates."""
     chosen = torch.randint(len(dancers.frames), (count,), generator=random)
     rates = torch.randint(len(RATES), (count,), generator=random)
     frames, poses = [], []
@@ -80,14 +80,14 @@ def draw_windows(dancers: DancerSet, count: int, random: torch.Generator) -> Win
 
 
 def pose_values(points: Tensor) -> Tensor:
-    """Key points (16, 17, 2) to what the network is to know of them, (85,)."""
+    """Return the regression targets (85,) of key points (16, 17, 2)."""
     speed = (points[1:] - points[:-1]).norm(dim=-1).mean(0)
-    # Speeds are an order of magnitude smaller than places; the loss is to see both.
+    # The factors bring positions, spreads and speeds to a similar scale in the loss.
     return torch.cat([points.mean(0).flatten(), 3 * points.std(0).flatten(), 10 * speed])
 
 
 class Heads(nn.Module):
-    """What is asked of the features in training; none of it ships."""
+    """Prediction heads that are used in training only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Heads(nn.Module):
         self.rate = nn.Linear(DIMENSION, len(RATES))
 
     def loss(self, features: Tensor, windows: Windows) -> Tensor:
-        """Absolute error of the poses, and cross entropies of genre and rate."""
+        """Return the absolute error of poses plus cross entropies of genre and rate."""
         pose = (self.pose(features) - windows.poses).abs().mean()
         genre = nn.functional.cross_entropy(self.genre(features), windows.genres)
         rate = nn.functional.cross_entropy(self.rate(features), windows.rates)
@@ -106,14 +106,14 @@ class Heads(nn.Module):
 def train_network(
     dancers: DancerSet, steps: int, seed: int, say: Report, batch: int = 16
 ) -> tuple[DancerNetwork, Heads]:
-    """Train on the processor; the same seed on the same machine gives the same weights.
+    """Train on the CPU; the same seed on the same machine gives the same weights.
 
     Args:
-        dancers: what to learn from.
-        steps: steps of Adam, at a rate that falls to zero as a cosine.
-        seed: of the first weights and of the windows drawn.
-        say: told the loss now and then.
-        batch: windows a step.
+        dancers: Training set.
+        steps: Steps of Adam, with a cosine learning-rate schedule that ends at zero.
+        seed: Seed of the initial weights and of the windows drawn.
+        say: Called with a line of text every 100 steps.
+        batch: Windows in each step.
     """
     random = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -140,11 +140,11 @@ def train_network(
 def held_out_skill(
     network: DancerNetwork, heads: Heads, dancers: DancerSet, seed: int, count: int = 256
 ) -> dict[str, float]:
-    """How well the features answer on dances that were not learnt from.
+    """Evaluate the heads on dances that were not used in training.
 
     Returns:
-        `genre` and `rate`, shares answered rightly (0.1 and 0.5 by guessing), and `pose`, the
-        share of the pose values' spread that is explained (0 for their means).
+        `genre` and `rate`: accuracies (chance: 0.1 and 0.5); `pose`: share of the variance of the
+        pose values that is explained.
     """
     windows = draw_windows(dancers, count, torch.Generator().manual_seed(seed))
     features = torch.cat([network(part) for part in windows.frames.split(32)])

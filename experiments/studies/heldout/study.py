@@ -1,4 +1,4 @@
-"""`dabfusion study heldout`: let a trained stage 2 dance on held-out clips, and score it."""
+"""`dabfusion study heldout`: generate held-out clips with a trained stage 2 and score them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from experiments.config.load import Settings
     from experiments.evaluation.heldout import HeldoutScores
 
-HELP = """How well does a trained model dance? Held-out clips, scored beside the true ones."""
+HELP = """How well does a trained model dance? Scores of held-out clips and of the true ones."""
 EXAMPLES = [
     "dabfusion study heldout runs/stage2 preset=aist128 data=aist --out scores",
     "dabfusion study heldout runs/stage2 preset=aist128 data=aist --split val --clips 40",
@@ -23,21 +23,17 @@ SCORES = ("corrected", "half_beat_off", "shifted", "other_music")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A model, its data, and how many clips."""
+    """Declare the study's arguments."""
     parser.add_argument("model", type=Path, help="run or pipeline folder of stage 2")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="preset, data, clips.*")
     parser.add_argument("--split", choices=["val", "test"], default="test")
-    parser.add_argument("--clips", type=int, default=0, help="how many (0: all)")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("heldout"),
-        help="folder to write (heldout); a run keeps its scores for `dabfusion compare`, too",
-    )
+    parser.add_argument("--clips", type=int, default=0, help="number of clips (0: all)")
+    help_out = "folder to write (heldout); scores of a run are also kept for `dabfusion compare`"
+    parser.add_argument("--out", type=Path, default=Path("heldout"), help=help_out)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write `scores.json`, rows of each set and a contact sheet; into a run, its evaluation."""
+    """Write `scores.json`, rows of each set and a contact sheet; keep the scores in the run."""
     from experiments.caching.music import cache_needed_music
     from experiments.config.load import settings_from_words
     from experiments.errors import SettingsError
@@ -56,10 +52,11 @@ def run(args: argparse.Namespace) -> int:
     if status is not None:
         return status
     pipeline = DabFusionPipeline.from_pretrained(args.model)
-    music = cache_needed_music(settings, pipeline.music.needs, args.split, find_ranks(settings.run))
+    ranks = find_ranks(settings.run)
+    music = cache_needed_music(settings, pipeline.music.needs, args.split, ranks)
     data = build_clip_data(settings, batch_size=8, music=music)
     if not data.windows(args.split):
-        raise SettingsError(f"{settings.data} has no clips to {args.split} on; see clips.split.")
+        raise SettingsError(f"{settings.data} has no clips in split {args.split}: see clips.split.")
     with shown_progress("Generate and score") as progress:
         scores = score_heldout(
             pipeline,
@@ -68,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             seed=settings.seed,
             clips=args.clips,
             run=settings.run,
-            ranks=find_ranks(settings.run),
+            ranks=ranks,
             progress=progress,
         )
     if is_main_rank():
@@ -82,28 +79,27 @@ def _write(
     from datamodules.files import write_text
     from experiments.evaluation.clips import summarise
     from experiments.evaluation.heldout_protocol import write_heldout
-    from experiments.quickstart.report import contact_sheet, interval, write_rows
+    from experiments.quickstart.report import contact_sheet, write_rows
     from experiments.runs.folder import RunFolder
 
-    means = {
-        kind: {name: asdict(value) for name, value in summarise(rows).items() if name in SCORES}
-        for kind, rows in scores.rows.items()
-    }
+    means = {kind: summarise(rows) for kind, rows in scores.rows.items()}
     result = {
         "split": args.split,
         "seed": settings.seed,
         "data": digest,
-        "alignment": means,
+        "alignment": {
+            kind: {name: asdict(value) for name, value in found.items() if name in SCORES}
+            for kind, found in means.items()
+        },
         "reconstruction": scores.reconstruction,
     }
     write_text(args.out / "scores.json", json.dumps(result, indent=1) + "\n")
     for kind, rows in scores.rows.items():
         write_rows(args.out / f"{kind}.csv", rows)
+        print(f"{kind:14}{means[kind]['corrected'].text()}")
     contact_sheet(scores.shown, args.out / "contact_sheet.png")
-    for kind, values in means.items():
-        print(f"{kind:14}{interval(values['corrected'])}")
     print(f"Scores, rows and a contact sheet are in {args.out}.")
     if RunFolder(args.model).exists():
         kept = args.model / "evaluation" / args.split
         write_heldout(kept, settings, scores.rows["generated"], settings.seed, args.split)
-        print(f"`dabfusion compare` finds them in {kept}.")
+        print(f"`dabfusion compare` reads them from {kept}.")

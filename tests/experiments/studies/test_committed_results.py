@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from experiments.studies.features import study as features
 from experiments.studies.metric import study as metric
+from experiments.studies.music import study as music
 from experiments.studies.page import interval, markdown_table
+from experiments.studies.quickstart import study as quickstart
 from experiments.studies.sampling.points import Choice, Point
 from experiments.studies.sampling.study import draw_curves
 from experiments.studies.sampling.study import page as sampling_page
@@ -66,3 +69,25 @@ def test_metric(tmp_path: Path) -> None:
     metric.draw_sweeps(results["sweeps"], tmp_path / "sweeps.png")
     metric.draw_power(results["clips_needed"], tmp_path / "power.png")
     assert all((tmp_path / f"{name}.png").stat().st_size > 9000 for name in ("sweeps", "power"))
+
+
+def test_features() -> None:
+    results = numbers("features/results.json")
+    command = "dabfusion study features --videos 60 --seed 0"
+    assert_same_page(features.page(results, command), "features/report.md")
+
+
+def test_music(tmp_path: Path) -> None:
+    results = numbers("music/results.json")
+    command = "dabfusion study music preset=quickstart data=prepared --clips 600"
+    assert_same_page(music.page(results, command), "music/report.md")
+    music.draw_probes(results, tmp_path / "probes.png")
+    assert (tmp_path / "probes.png").stat().st_size > 9000
+
+
+def test_quickstart(tmp_path: Path) -> None:
+    runs = numbers("quickstart/runs.json")
+    command = "dabfusion study quickstart FOLDER... --out experiments/studies/results/quickstart"
+    assert_same_page(quickstart.page(runs, command), "quickstart/README.md")
+    quickstart.draw_curve(runs[:4], tmp_path)
+    assert (tmp_path / "curve.png").stat().st_size > 9000

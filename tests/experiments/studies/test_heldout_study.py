@@ -1,4 +1,4 @@
-"""Held-out clips are generated and scored from the command line, each split by itself."""
+"""Held-out clips are generated and scored from the command line, each split separately."""
 
 import json
 from pathlib import Path

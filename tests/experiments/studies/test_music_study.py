@@ -1,4 +1,4 @@
-"""Probes find a planted relation and none in noise; the study goes the whole road."""
+"""Probes find a planted relation and none in noise; the whole study runs."""
 
 import json
 
@@ -54,8 +54,8 @@ def test_a_planted_relation_is_found_and_noise_is_not() -> None:
     assert abs(canonical_correlation(rng.normal(size=(240, 6)), y, GROUPS)) < 0.25
 
 
-def test_what_only_a_piece_knows_is_no_finding() -> None:
-    """A feature that names the piece predicts a target that is drawn for each piece only in it."""
+def test_what_only_identifies_a_song_is_not_a_finding() -> None:
+    """A feature that identifies the song cannot predict a target drawn for each song."""
     rng = np.random.default_rng(2)
     names = sorted(set(GROUPS))
     value = dict(zip(names, rng.normal(size=12), strict=True))
@@ -64,21 +64,21 @@ def test_what_only_a_piece_knows_is_no_finding() -> None:
     assert explained(y, held_out(x, y, GROUPS)).mean() < 0.05
 
 
-def test_classes_are_named() -> None:
+def test_classes_are_predicted() -> None:
     x, y = planted(0.0)
     labels = ["high" if v > 0 else "low" for v in y[:, 0]]
     assert hits(labels, x, GROUPS).mean() > 0.85
     assert hits(labels, np.random.default_rng(3).normal(size=x.shape), GROUPS).mean() < 0.65
 
 
-def test_shuffling_gives_every_piece_the_features_of_another() -> None:
+def test_shuffling_gives_every_song_the_features_of_another() -> None:
     rows = np.array([[float(group[1:])] for group in GROUPS])
     moved = shuffled_groups(rows, GROUPS, seed=0)
     assert not (moved == rows).any()
     assert sorted(set(moved[:, 0])) == sorted(set(rows[:, 0]))
 
 
-def test_too_few_pieces_are_refused_in_a_sentence(data, tmp_path, capsys) -> None:
+def test_the_study_runs_or_refuses_too_few_songs(data, tmp_path, capsys) -> None:
     words = [w for w in TINY if not w.startswith("music")]
     command = ["study", "music", *words, f"data={data}", "--clips", "20", "--out", str(tmp_path)]
     assert cli.main(command) in (0, 2)
