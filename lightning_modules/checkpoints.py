@@ -21,6 +21,7 @@ from torch import Tensor
 from lightning_modules.errors import CheckpointError
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.vgg import VGG19Pyramid
+from lightning_modules.pickled import read_pickled
 
 FORMAT = "dabfusion-autoencoder"
 FORMAT_VERSION = 1
@@ -141,25 +142,6 @@ def load_vgg19(path: Path | str) -> VGG19Pyramid:
             "torchvision's vgg19-dcbb9e9d.pth."
         ) from error
     return pyramid.eval().requires_grad_(False)
-
-
-def read_pickled(path: Path, what: str) -> dict[str, Any]:
-    """A .pth file's dictionary; tensors and plain containers only, no other object is unpickled."""
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"There is no file {path}; expected {what}.") from error
-    except Exception as error:  # torch.load raises a dozen types for a file that is none of its own
-        raise CheckpointError(
-            f"{path} cannot be read as {what}: it is no PyTorch checkpoint, is damaged, or holds "
-            "objects other than tensors, which are never unpickled here; give the original .pth "
-            "file."
-        ) from error
-    if not isinstance(loaded, dict):
-        raise CheckpointError(
-            f"{path} holds a {type(loaded).__name__}; expected a dictionary with {what}."
-        )
-    return loaded
 
 
 def _digest(architecture: Mapping[str, Any], state: Mapping[str, Tensor]) -> str:

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_modules.checkpoints import freeze, read_pickled
+from lightning_modules.checkpoints import freeze
 from lightning_modules.errors import CheckpointError
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
+from lightning_modules.pickled import read_pickled
 
 _FLOW = "pixelwise_flow_predictor."
 _DEFAULT_CAP = 1024

@@ -26,8 +26,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lightning_modules.checkpoints import read_pickled
 from lightning_modules.errors import CheckpointError
+from lightning_modules.pickled import read_pickled
 
 SAMPLE_RATE = 48_000
 WINDOW_SAMPLES = 480_000
@@ -157,6 +157,19 @@ def load_clap(path: str | Path) -> ClapAudioEncoder:
     state = _state(path)
     encoder = ClapAudioEncoder(_width(state, path))
     wanted = encoder.state_dict()
+    tower = ("audio_branch.", "audio_projection.")
+    unknown = [k for k in state if k.startswith(tower) and k not in wanted and not _is_unused(k)]
+    if any("fusion" in name or ".mel_conv" in name for name in unknown):
+        raise CheckpointError(
+            f"{path} is a CLAP checkpoint with feature fusion ({unknown[0]}), a different network: "
+            "give one without, such as LAION's music_audioset_epoch_15_esc_90.14.pt or "
+            "630k-audioset-best.pt (not 630k-audioset-fusion-best.pt)."
+        )
+    if unknown:
+        raise CheckpointError(
+            f"{path} has {unknown[0]} (and {len(unknown) - 1} more), which CLAP's HTSAT audio "
+            "tower does not have: give one of LAION's checkpoints without fusion."
+        )
     fixed = {
         k: v for k, v in wanted.items() if _is_unused(k) or k.endswith(("_index", "attn_mask"))
     }

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.checkpoints import read_pickled
 from lightning_modules.errors import CheckpointError
+from lightning_modules.pickled import read_pickled
 
 SAMPLE_RATE = 16_000
 _FFT, _HOP = 512, 353

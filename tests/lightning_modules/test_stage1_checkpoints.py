@@ -4,6 +4,7 @@ import json
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -173,14 +174,17 @@ class Executed:
         return open, (str(self.path), "w")
 
 
-def test_code_in_a_checkpoint_is_never_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_code_in_a_checkpoint_is_never_run(tmp_path: Path, protocol: int) -> None:
     path, mark = tmp_path / "x.pth", tmp_path / "executed"
-    path.write_bytes(pickle.dumps({"generator": Executed(mark)}))
+    path.write_bytes(pickle.dumps({"generator": Executed(mark)}, protocol))
     with pytest.raises(CheckpointError, match="never unpickled"):
         read_lfdm(path)
-    torch.save({"generator": Executed(mark)}, path)
-    with pytest.raises(CheckpointError, match="never unpickled"):
-        read_lfdm(path)
+    for zipped in (True, False):
+        content = {"generator": Executed(mark), "epoch": np.int64(1)}
+        torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(CheckpointError, match="never unpickled"):
+            read_lfdm(path)
     assert not mark.exists()
 
 

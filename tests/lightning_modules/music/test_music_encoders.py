@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from lightning_modules.music.clap import (
 )
 from lightning_modules.music.wav2clip import Wav2ClipEncoder, load_wav2clip
 from lightning_modules.networks.music import MusicConditioner
+from lightning_modules.pickled import read_pickled
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -80,6 +83,59 @@ def test_laions_checkpoint_and_the_folder_are_one_network(encoder, music, tmp_pa
     again = load_clap(tmp_path / "clap.pt")
     assert torch.equal(encoder(music).embedding, again(music).embedding)
     assert len(weights_digest(tmp_path / "clap.pt")) == 16
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_numpy_scalars_and_every_pickle_protocol_are_read(
+    encoder, tmp_path, protocol: int, zipped: bool
+) -> None:
+    scores = {"acc": np.float64(0.9), "loss": np.float32(0.1), "best": np.bool_(True)}
+    torch.save(
+        {"epoch": np.int64(15), "scores": scores, "state_dict": encoder.state_dict()},
+        tmp_path / "clap.pt",
+        pickle_protocol=protocol,
+        _use_new_zipfile_serialization=zipped,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = load_clap(tmp_path / "clap.pt").state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in encoder.state_dict().items())
+    found = read_pickled(tmp_path / "clap.pt", "a checkpoint")
+    assert (found["epoch"], found["scores"]) == (15, scores)
+
+
+def test_names_of_numpy_2_are_read(tmp_path) -> None:
+    torch.save({"epoch": np.int64(15)}, tmp_path / "old.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "old.pt") as old,
+        zipfile.ZipFile(tmp_path / "new.pt", "w") as new,
+    ):
+        for name in old.namelist():
+            content = old.read(name).replace(b"numpy.core.multi", b"numpy._core.multi")
+            new.writestr(name, content)
+    assert read_pickled(tmp_path / "new.pt", "a checkpoint") == {"epoch": 15}
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_a_checkpoint_with_fusion_is_refused(encoder, tmp_path, as_folder: bool) -> None:
+    state = {f"module.{k}": v for k, v in encoder.state_dict().items()}
+    state["module.audio_branch.patch_embed.fusion_model.local_att.0.weight"] = torch.zeros(3)
+    state["module.audio_branch.patch_embed.mel_conv2d.weight"] = torch.zeros(3)
+    if as_folder:
+        configuration = ClapAudioConfig(depths=[2, 2, 6, 2], enable_fusion=True)
+        ClapAudioModelWithProjection(configuration).save_pretrained(tmp_path / "clap")
+    else:
+        torch.save({"state_dict": state}, tmp_path / "clap")
+    with pytest.raises(CheckpointError, match="with feature fusion"):
+        load_clap(tmp_path / "clap")
+
+
+def test_unknown_parts_of_the_tower_are_refused(encoder, tmp_path) -> None:
+    state = {**encoder.state_dict(), "audio_branch.layers.9.blocks.0.attn.qkv.bias": torch.zeros(3)}
+    torch.save({"state_dict": state}, tmp_path / "clap.pt")
+    with pytest.raises(CheckpointError, match=r"audio_branch\.layers\.9"):
+        load_clap(tmp_path / "clap.pt")
 
 
 def test_the_larger_tower_of_laions_music_checkpoints_gives_wider_tokens(music, tmp_path) -> None:
