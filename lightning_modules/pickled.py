@@ -19,10 +19,12 @@ from lightning_modules.errors import CheckpointError
 
 #: The types of NumPy's numeric scalars.
 _DTYPES = tuple(type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdFD")
-#: What rebuilds a NumPy scalar: `scalar(dtype, bytes)`, under its name in NumPy 1 and in NumPy 2.
+#: The function `scalar(dtype, bytes)`, which rebuilds a NumPy scalar.
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+#: What NumPy scalars are made of; `scalar` under its name in NumPy 1 and in NumPy 2.
 _NUMPY: dict[str, Any] = {
-    "numpy.core.multiarray.scalar": np.core.multiarray.scalar,
-    "numpy._core.multiarray.scalar": np.core.multiarray.scalar,
+    "numpy.core.multiarray.scalar": _SCALAR,
+    "numpy._core.multiarray.scalar": _SCALAR,
     "numpy.dtype": np.dtype,
     **{f"{kind.__module__}.{kind.__qualname__}": kind for kind in _DTYPES},
 }
@@ -70,7 +72,7 @@ def read_pickled(path: Path, what: str) -> dict[str, Any]:
     """
     try:
         try:
-            admitted = [(value, name) for name, value in _NUMPY.items()]
+            admitted: list[Any] = [(value, name) for name, value in _NUMPY.items()]
             with torch.serialization.safe_globals(admitted), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on the protocol; see below
                 loaded = torch.load(path, map_location="cpu", weights_only=True)

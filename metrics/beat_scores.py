@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,12 +41,18 @@ class BeatF1(MotionMusicMetric):
     clips), `standard_error` (of `corrected`) and `clips`.
 
     Args:
-        tolerance: seconds, inclusive.
-        flow: optical flow for videos, "farneback" or "dis".
+        tolerance: Seconds, inclusive.
+        flow: Optical flow for videos, "farneback" or "dis".
+        kwargs: Keyword arguments of `torchmetrics.Metric`.
     """
 
-    def __init__(self, tolerance: float = F1_TOLERANCE_S, flow: FlowMethod = "farneback") -> None:
-        super().__init__(("f1", "chance", "corrected"), {"tolerance": tolerance}, flow)
+    def __init__(
+        self,
+        tolerance: float = F1_TOLERANCE_S,
+        flow: FlowMethod = "farneback",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(("f1", "chance", "corrected"), {"tolerance": tolerance}, flow, **kwargs)
         self.tolerance = tolerance
 
     def score(self, signal: MotionSignal, fps: float, music: Tensor) -> dict[str, Tensor]:
@@ -72,10 +79,14 @@ class PhaseCosine(MotionMusicMetric):
 
     No tolerance to choose, and its chance level is 0 whatever the tempo. `compute()` returns one
     number, the mean over clips.
+
+    Args:
+        flow: Optical flow for videos, "farneback" or "dis".
+        kwargs: Keyword arguments of `torchmetrics.Metric`.
     """
 
-    def __init__(self, flow: FlowMethod = "farneback") -> None:
-        super().__init__(("phase_cosine",), {}, flow)
+    def __init__(self, flow: FlowMethod = "farneback", **kwargs: Any) -> None:
+        super().__init__(("phase_cosine",), {}, flow, **kwargs)
 
     def score(self, signal: MotionSignal, fps: float, music: Tensor) -> dict[str, Tensor]:
         """Phase cosine of each clip, inside the window."""
@@ -95,12 +106,13 @@ class BeatAlignmentScore(ClipMean):
     returns one number, the mean over clips; clips without a beat score 0.
 
     Args:
-        preset: which publication to follow (`metrics.functional.PRESETS`).
+        preset: Which publication to follow (`metrics.functional.PRESETS`).
+        kwargs: Keyword arguments of `torchmetrics.Metric`.
     """
 
-    def __init__(self, preset: PresetName = "mint") -> None:
+    def __init__(self, preset: PresetName = "mint", **kwargs: Any) -> None:
         preset_named(preset)
-        super().__init__(("bas",), {"preset": preset})
+        super().__init__(("bas",), {"preset": preset}, **kwargs)
         self.preset = preset
 
     def update(
@@ -149,11 +161,12 @@ class AVAlign(ClipMean):
     clips in which neither was found (each scores 0; the published code divides by zero).
 
     Args:
-        flow: optical flow for videos: "farneback" as published, or "dis".
+        flow: Optical flow for videos: "farneback" as published, or "dis".
+        kwargs: Keyword arguments of `torchmetrics.Metric`.
     """
 
-    def __init__(self, flow: FlowMethod = "farneback") -> None:
-        super().__init__(("av_align", "empty"), {"flow": flow})
+    def __init__(self, flow: FlowMethod = "farneback", **kwargs: Any) -> None:
+        super().__init__(("av_align", "empty"), {"flow": flow}, **kwargs)
         self.flow: FlowMethod = flow
 
     def update(

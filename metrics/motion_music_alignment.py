@@ -19,6 +19,8 @@ All times are seconds from the clip's first frame, never frames.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from metrics.functional.alignment import SIGMA_S, Direction, align
@@ -82,10 +84,11 @@ class MotionMusicAlignment2D(MotionMusicMetric):
         sigma: float = SIGMA_S,
         direction: Direction = "motion_to_music",
         flow: FlowMethod = "farneback",
+        **kwargs: Any,
     ) -> None:
         if sigma <= 0:
             raise ValueError(f"sigma is {sigma}; expected a positive number of seconds.")
-        super().__init__(VALUES, {"sigma": sigma, "direction": direction}, flow)
+        super().__init__(VALUES, {"sigma": sigma, "direction": direction}, flow, **kwargs)
         self.sigma = sigma
         self.direction: Direction = direction
 

@@ -83,9 +83,13 @@ class MotionMusicMetric(ClipMean):
     """
 
     def __init__(
-        self, names: Sequence[str], settings: Mapping[str, Any], flow: FlowMethod = "farneback"
+        self,
+        names: Sequence[str],
+        settings: Mapping[str, Any],
+        flow: FlowMethod = "farneback",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(names, {**settings, "flow": flow})
+        super().__init__(names, {**settings, "flow": flow}, **kwargs)
         self.flow: FlowMethod = flow
 
     def update(

@@ -1,8 +1,8 @@
-"""How well stage 1 reconstructs, against copying the reference: sums that add over batches.
+"""Reconstruction error of stage 1, compared with copying the reference, as sums over batches.
 
 Foreground: the pixels whose mean absolute difference between driving frame and reference exceeds
-`FOREGROUND_THRESHOLD`. It is what a reconstruction has to change; scores over whole pictures mostly
-measure the wall.
+`FOREGROUND_THRESHOLD`. This is what a reconstruction has to change; scores over whole images mostly
+measure the background, which does not change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ SUMS = ("l1", "l1_copy", "l1_deformed", "square", "square_copy", "pixels", "l1_a
 def reconstruction_sums(
     reference: Tensor, driving: Tensor, prediction: Tensor, deformed: Tensor
 ) -> Tensor:
-    """Sums (8,) float64 in the order of `SUMS` over the foreground of a batch.
+    """Return sums (8,) float64 over the foreground of a batch, in the order of `SUMS`.
+
+    Sums of several batches and processes are added before `reconstruction_scores`.
 
     Args:
         reference: (B, 3, H, W) in [0, 1].
@@ -47,12 +49,16 @@ def reconstruction_sums(
 
 
 def reconstruction_scores(sums: Tensor) -> dict[str, float]:
-    """Scores from added-up `reconstruction_sums`.
+    """Compute scores from the sum of all `reconstruction_sums`.
 
-    `l1`, `l1_copy`: mean absolute difference over the foreground, of the prediction and of copying
-    the reference; `l1_ratio` their ratio (1 is as good as copying), `l1_ratio_deformed` that of the
-    warp alone. `psnr`, `psnr_copy` and `psnr_gain` in dB over the foreground; `l1_all` over whole
-    pictures. Without any foreground, ratios are NaN.
+    Args:
+        sums: (8,) in the order of `SUMS`.
+
+    Returns:
+        `l1`, `l1_copy`: mean absolute difference over the foreground, of the prediction and of a
+        copy of the reference. `l1_ratio`: the first divided by the second; 1 is as good as copying.
+        `l1_ratio_deformed`: the same for the warped reference. `psnr`, `psnr_copy`, `psnr_gain`:
+        decibels over the foreground. `l1_all`: over whole images. Without foreground, NaN.
     """
     s = dict(zip(SUMS, sums.tolist(), strict=True))
     pixels = s["pixels"] or float("nan")

@@ -9,20 +9,22 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from metrics.accumulate import DanceMetric, SampleMetric
 from metrics.extractors import FeatureExtractor
 from metrics.functional.distances import frechet_from_moments, kernel_distance, moments
 
 
-class _VideoDistance(Metric):
-    """What both distances share: the extractor and the refusal to mix kinds of video."""
+class _VideoDistance(DanceMetric):
+    """Base class of both distances: the extractor, and the check that videos are of one kind."""
 
-    is_differentiable = False
     higher_is_better = False
 
     kind: Tensor
 
-    def __init__(self, extractor: FeatureExtractor | None, dimension: int | None) -> None:
-        super().__init__()
+    def __init__(
+        self, extractor: FeatureExtractor | None, dimension: int | None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
         if extractor is None and dimension is None:
             raise ValueError(
                 "Neither an extractor nor a dimension was given; expected an extractor for "
@@ -30,8 +32,8 @@ class _VideoDistance(Metric):
             )
         self.extractor = extractor
         self.dimension = int(extractor.dimension if extractor is not None else dimension or 0)
-        # Largest and smallest (T, H, W) seen anywhere, the smallest with its sign turned: a
-        # maximum over processes keeps both.
+        # Largest (T, H, W) seen, and the smallest with its sign reversed: a maximum over processes
+        # keeps both.
         start = torch.tensor([0, 0, 0, -(1 << 30), -(1 << 30), -(1 << 30)])
         self.add_state("kind", start, dist_reduce_fx="max")
 
@@ -77,7 +79,7 @@ class _VideoDistance(Metric):
         frames, height, width = self.kind.reshape(-1, 6).amax(0)[:3].tolist()
         return {
             "metric": type(self).__name__,
-            "extractor": "features" if self.extractor is None else self.extractor.digest,
+            "extractor": self._extractor_name(),
             "dimension": self.dimension,
             "frames": frames,
             "size": [height, width],
@@ -85,9 +87,19 @@ class _VideoDistance(Metric):
             "generated_videos": counts[1],
         }
 
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot one result of `compute()` or a list of them; returns figure and axes."""
-        return self._plot(val, ax)
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the state of another metric with the same extractor; see `DanceMetric`."""
+        if isinstance(incoming_state, _VideoDistance):
+            ours, theirs = self._extractor_name(), incoming_state._extractor_name()
+            if ours != theirs:
+                raise ValueError(
+                    f"Features of {ours} cannot be merged with features of {theirs}; use one "
+                    "extractor for both metrics."
+                )
+        super().merge_state(incoming_state)
+
+    def _extractor_name(self) -> str:
+        return "features" if self.extractor is None else self.extractor.digest
 
 
 class FrechetVideoDistance(_VideoDistance):
@@ -98,8 +110,9 @@ class FrechetVideoDistance(_VideoDistance):
     The distance falls with the number of videos: compare equal counts (`check_comparable`).
 
     Args:
-        extractor: network for videos; None to update with features.
+        extractor: Network for videos; None to update with features.
         dimension: D, where there is no extractor.
+        kwargs: Keyword arguments of `torchmetrics.Metric`.
     """
 
     full_state_update = False
@@ -112,9 +125,12 @@ class FrechetVideoDistance(_VideoDistance):
     generated_outer: Tensor
 
     def __init__(
-        self, extractor: FeatureExtractor | None = None, dimension: int | None = None
+        self,
+        extractor: FeatureExtractor | None = None,
+        dimension: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(extractor, dimension)
+        super().__init__(extractor, dimension, **kwargs)
         zero = torch.zeros((), dtype=torch.float64)
         for side in ("true", "generated"):
             self.add_state(f"{side}_count", zero.clone(), dist_reduce_fx="sum")
@@ -161,7 +177,7 @@ class FrechetVideoDistance(_VideoDistance):
         return int(self.true_count), int(self.generated_count)
 
 
-class KernelVideoDistance(_VideoDistance):
+class KernelVideoDistance(_VideoDistance, SampleMetric):
     """Unbiased kernel distance between features of true and generated videos (KVD).
 
     The cubic kernel of KID (Binkowski et al. 2018). Unlike the Frechet distance its mean does not
@@ -169,30 +185,25 @@ class KernelVideoDistance(_VideoDistance):
     the samples; they are held in buffers of fixed size, one set for each process.
 
     Args:
-        extractor: network for videos; None to update with features.
+        extractor: Network for videos; None to update with features.
         dimension: D, where there is no extractor.
-        capacity: most videos a side and process.
+        capacity: Maximum number of videos per side and process.
+        kwargs: Keyword arguments of `torchmetrics.Metric`.
     """
 
     full_state_update = True
-
-    true_count: Tensor
-    true_features: Tensor
-    generated_count: Tensor
-    generated_features: Tensor
+    sides = ("true", "generated")
 
     def __init__(
         self,
         extractor: FeatureExtractor | None = None,
         dimension: int | None = None,
         capacity: int = 2048,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(extractor, dimension)
+        super().__init__(extractor, dimension, **kwargs)
         self.capacity = capacity
-        for side in ("true", "generated"):
-            self.add_state(f"{side}_count", torch.zeros((), dtype=torch.int64), None)
-            buffer = torch.zeros(capacity, self.dimension, dtype=torch.float64)
-            self.add_state(f"{side}_features", buffer, None)
+        self.add_buffers(self.dimension, capacity)
 
     def update(self, video: Tensor, real: bool) -> None:
         """Add videos (B, T, 3, H, W) uint8, or features (B, D).
@@ -204,9 +215,7 @@ class KernelVideoDistance(_VideoDistance):
         Raises:
             ValueError: shapes that do not fit, or more videos than the capacity.
         """
-        features = self.features(video)
-        count = self.true_count if real else self.generated_count
-        store(self.true_features if real else self.generated_features, count, features)
+        self.store("true" if real else "generated", self.features(video))
 
     def compute(self) -> Tensor:
         """The squared discrepancy, () float64; it may be a little below zero.
@@ -220,38 +229,16 @@ class KernelVideoDistance(_VideoDistance):
 
     def samples(self) -> tuple[Tensor, Tensor]:
         """Features (N, D) of all true and all generated videos so far."""
-        return (
-            stored(self.true_features, self.true_count),
-            stored(self.generated_features, self.generated_count),
-        )
+        return self.stored("true"), self.stored("generated")
 
     def protocol(self) -> dict[str, Any]:
         """What the number depends on."""
         true, made = self.samples()
         return self.describe((len(true), len(made)))
 
-
-def store(buffer: Tensor, count: Tensor, features: Tensor) -> None:
-    """Write features (B, D) behind the `count` rows in use of a buffer (capacity, D), in place.
-
-    Raises:
-        ValueError: there is no room.
-    """
-    start = int(count)
-    if start + len(features) > len(buffer):
-        raise ValueError(
-            f"{start + len(features)} samples do not fit into the {len(buffer)} that were "
-            "reserved; make the metric with a larger capacity."
-        )
-    buffer[start : start + len(features)] = features
-    count += len(features)
-
-
-def stored(buffer: Tensor, count: Tensor) -> Tensor:
-    """The rows in use, (N, D): of one buffer (capacity, D) or of one from each process."""
-    if buffer.ndim == 2:
-        return buffer[: int(count)]
-    return torch.cat([part[: int(n)] for part, n in zip(buffer, count, strict=True)])
+    def _merge(self, state: dict[str, Tensor]) -> None:
+        super()._merge(state)
+        self.kind = torch.maximum(self.kind, state["kind"])
 
 
 def check_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from metrics.accumulate import ClipMean
+from metrics.accumulate import ClipMean, SampleMetric
 from metrics.functional.distances import mean_pairwise_distance, nearest_distances
 from metrics.functional.motion import MotionSignal
 from metrics.functional.optical_flow import FlowMethod
@@ -19,7 +18,6 @@ from metrics.functional.warping import (
     warp_errors_of_video,
 )
 from metrics.motion_source import motion_signal
-from metrics.video_distance import store, stored
 
 
 class WarpError(ClipMean):
@@ -29,13 +27,14 @@ class WarpError(ClipMean):
     one number in [0, 1], the mean over clips; a still video scores 0, so read it beside the motion.
 
     Args:
-        flow: optical flow method, "farneback" or "dis".
+        flow: Optical flow method, "farneback" or "dis".
+        kwargs: Keyword arguments of `torchmetrics.Metric`.
     """
 
     higher_is_better = False
 
-    def __init__(self, flow: FlowMethod = "farneback") -> None:
-        super().__init__(("warp_error",), {"flow": flow})
+    def __init__(self, flow: FlowMethod = "farneback", **kwargs: Any) -> None:
+        super().__init__(("warp_error",), {"flow": flow}, **kwargs)
         self.flow: FlowMethod = flow
 
     def update(self, video: Tensor, flow: Tensor | None = None) -> None:
@@ -67,13 +66,14 @@ class MotionJerk(ClipMean):
     beside true ones. `compute()` returns one number, the mean over clips.
 
     Args:
-        flow: optical flow for videos, "farneback" or "dis".
+        flow: Optical flow for videos, "farneback" or "dis".
+        kwargs: Keyword arguments of `torchmetrics.Metric`.
     """
 
     higher_is_better = False
 
-    def __init__(self, flow: FlowMethod = "farneback") -> None:
-        super().__init__(("jerk",), {"flow": flow})
+    def __init__(self, flow: FlowMethod = "farneback", **kwargs: Any) -> None:
+        super().__init__(("jerk",), {"flow": flow}, **kwargs)
         self.flow: FlowMethod = flow
 
     def update(
@@ -105,97 +105,78 @@ class MotionJerk(ClipMean):
         return self.means()["jerk"]
 
 
-class MotionDiversity(Metric):
+class MotionDiversity(SampleMetric):
     """Variety: mean Euclidean distance of all pairs of clips in a space of motion features.
 
     AIST++'s Dist on features of your choice, for instance `motion_profile` or an extractor's.
-    `compute()` returns one number; noise is varied too, so read it beside that of true clips.
+    `compute()` returns one number. Noise is varied too, so compare it with that of true clips.
 
     Args:
         dimension: D, the number of features.
-        capacity: most clips a process.
+        capacity: Maximum number of clips per process.
+        kwargs: Keyword arguments of `torchmetrics.Metric`.
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = True
+    sides = ("clips",)
 
-    count: Tensor
-    features: Tensor
-
-    def __init__(self, dimension: int, capacity: int = 2048) -> None:
-        super().__init__()
-        self.add_state("count", torch.zeros((), dtype=torch.int64), None)
-        self.add_state("features", torch.zeros(capacity, dimension, dtype=torch.float64), None)
+    def __init__(self, dimension: int, capacity: int = 2048, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_buffers(dimension, capacity)
 
     def update(self, features: Tensor) -> None:
         """Add features (B, D) of a batch of clips.
 
         Raises:
-            ValueError: more clips than the capacity.
+            ValueError: More clips than the capacity.
         """
-        store(self.features, self.count, features.detach().to(self.features))
+        self.store("clips", features)
 
     def compute(self) -> Tensor:
-        """Mean pairwise distance, () float64; 0 for fewer than two clips."""
-        return mean_pairwise_distance(stored(self.features, self.count))
-
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot one result of `compute()` or a list of them; returns figure and axes."""
-        return self._plot(val, ax)
+        """Return the mean pairwise distance, () float64; 0 for fewer than two clips."""
+        return mean_pairwise_distance(self.stored("clips"))
 
 
-class NearestTrainingClip(Metric):
-    """Memorisation: how near generated clips come to the training set.
+class NearestTrainingClip(SampleMetric):
+    """Memorization: how close generated clips come to the training set.
 
     `compute()` returns `distance`, the mean distance of generated clips to the nearest training
     clip; `training_distance`, the same for training clips and the rest of the training set; and
     `copies`, the share of generated clips nearer to a training clip than 95% of the training clips
-    are to each other. Near 0.05 is what new clips of the same kind have; near 1 is a copier.
+    are to each other. New clips of the same kind have about 0.05; a model that copies, about 1.
 
     Args:
         dimension: D, the number of features.
-        capacity: most clips a side and process.
+        capacity: Maximum number of clips per side and process.
+        kwargs: Keyword arguments of `torchmetrics.Metric`.
     """
 
-    is_differentiable = False
     higher_is_better = None
-    full_state_update = True
+    sides = ("training", "generated")
 
-    training_count: Tensor
-    training_features: Tensor
-    generated_count: Tensor
-    generated_features: Tensor
-
-    def __init__(self, dimension: int, capacity: int = 2048) -> None:
-        super().__init__()
-        for side in ("training", "generated"):
-            self.add_state(f"{side}_count", torch.zeros((), dtype=torch.int64), None)
-            buffer = torch.zeros(capacity, dimension, dtype=torch.float64)
-            self.add_state(f"{side}_features", buffer, None)
+    def __init__(self, dimension: int, capacity: int = 2048, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.add_buffers(dimension, capacity)
 
     def update(self, features: Tensor, training: bool) -> None:
-        """Add features (B, D) of clips.
+        """Add features of clips.
 
         Args:
             features: (B, D).
-            training: whether they are training clips or generated ones.
+            training: Whether they are training clips or generated ones.
 
         Raises:
-            ValueError: more clips than the capacity.
+            ValueError: More clips than the capacity.
         """
-        count = self.training_count if training else self.generated_count
-        buffer = self.training_features if training else self.generated_features
-        store(buffer, count, features.detach().to(buffer))
+        self.store("training" if training else "generated", features)
 
     def compute(self) -> dict[str, Tensor]:
-        """See the class.
+        """Return the values that the class describes.
 
         Raises:
-            ValueError: fewer than two training clips or no generated one.
+            ValueError: Fewer than two training clips or no generated one.
         """
-        training = stored(self.training_features, self.training_count)
-        generated = stored(self.generated_features, self.generated_count)
+        training, generated = self.stored("training"), self.stored("generated")
         if len(training) < 2 or len(generated) < 1:
             raise ValueError(
                 f"NearestTrainingClip has seen {len(training)} training and {len(generated)} "
@@ -203,7 +184,8 @@ class NearestTrainingClip(Metric):
             )
         among = nearest_distances(training, training, leave_one_out=True)
         found = nearest_distances(generated, training)
-        # Training clips may come twice, or mirrored: their distance of 0 says nothing of the rest.
+        # Duplicates and mirrored copies among the training clips have distance 0, which says
+        # nothing about the distance between different clips.
         apart = among[among > 0]
         limit = apart.quantile(0.05) if len(apart) else 0.0
         return {
@@ -211,7 +193,3 @@ class NearestTrainingClip(Metric):
             "training_distance": among.mean(),
             "copies": ((found < limit) | (found == 0)).double().mean(),
         }
-
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Plot one result of `compute()` or a list of them; returns figure and axes."""
-        return self._plot(val, ax)
