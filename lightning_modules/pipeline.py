@@ -224,6 +224,13 @@ class DabFusionPipeline(DiffusionPipeline):
         }
         chosen: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
         settings = replace(self.settings, **chosen)
+        for name in ("guidance_scale", "image_guidance_scale"):
+            scale = getattr(settings, name)
+            if not 0 <= scale < math.inf:
+                raise DataError(
+                    f"{name} is {scale:g}; expected 0 (the condition is ignored) or above, where "
+                    "1 is plain conditioning."
+                )
         known = int(self.scheduler.config["num_train_timesteps"])
         if not 1 <= settings.steps <= known:
             raise DataError(

@@ -12,13 +12,19 @@ have the right to animate; say that a video is generated wherever it is shown; d
 deceive, harass or impersonate anyone. The dancers and the music of the training data are under the
 terms of that data set (AIST: see its terms of use)."""
 
+RENDERED = """\
+This model was trained on rendered dancers: drawn figures that move to synthetic music, not videos
+of people. It shows that training works. Do not expect natural motion or faithful images of people
+from it."""
+
 
 def model_card(settings: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     """Markdown of the model card.
 
     Args:
         settings: the pipeline's clip format and sampling defaults.
-        notes: what the trainer left: `data`, `settings`, `scores` and anything else JSON can hold.
+        notes: About the training: `data`, `settings`, `scores`, `rendered_dancers` (true if the
+            training videos were rendered), and anything else that JSON can hold.
     """
     size, fps = settings["size"], settings["fps"]
     lines = [
@@ -52,10 +58,16 @@ def model_card(settings: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
         "weights are under Apache-2.0 as far as their makers' rights go; rights in the training",
         "data remain.",
     ]
+    if notes.get("rendered_dancers"):
+        lines += ["", "## Training data", "", RENDERED]
     for title, key in (("Data", "data"), ("Scores", "scores"), ("Settings", "settings")):
         if notes.get(key):
             lines += ["", f"## {title}", "", *_block(notes[key])]
-    rest = {k: v for k, v in notes.items() if k not in ("data", "scores", "settings")}
+    rest = {
+        k: v
+        for k, v in notes.items()
+        if k not in ("data", "scores", "settings", "rendered_dancers")
+    }
     if rest:
         lines += ["", "## Training", "", *_block(rest)]
     lines += ["", "## Sampling defaults", "", *_block(settings)]

@@ -15,6 +15,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_modules.networks.attention import LocalMusicAttention
 from lightning_modules.networks.music_adapter import FeatureAdapter, MusicAdapters
@@ -51,6 +52,28 @@ class MusicEmbedding:
 def mlp(channels_in: int, channels: int) -> nn.Sequential:
     """Two layers with SiLU between them."""
     return nn.Sequential(nn.Linear(channels_in, channels), nn.SiLU(), nn.Linear(channels, channels))
+
+
+def nearest_frames(impulse: Tensor, tolerance: float = 1e-3) -> Tensor:
+    """Find the frame nearest to each beat, the earlier one for a beat half-way between two.
+
+    Args:
+        impulse: (B, T) beat impulses, each shared linearly by the two frames around the beat.
+        tolerance: Rounding error of the shares.
+
+    Returns:
+        (B, T) bool.
+    """
+    # A beat between frames k and k + 1 gives them 1 - s and s: the nearest frame has 0.5 or more.
+    near = impulse >= 0.5 - tolerance
+    halves = near & (impulse <= 0.5 + tolerance)
+    # In a run of halves (one run for each such beat, longer for beats two frames apart) every
+    # other frame is the earlier one of its beat.
+    place = torch.arange(impulse.shape[-1], device=impulse.device)
+    place_in_run = place - torch.where(halves, -1, place).cummax(-1).values - 1
+    # A half without a second half after it belongs to a beat before the window.
+    followed = F.pad(near[..., 1:], (0, 1), value=True)
+    return near & (~halves | ((place_in_run % 2 == 0) & followed))
 
 
 class FrameConvolution(nn.Module):
@@ -199,15 +222,14 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return clip
 
     def _beat_vector(self, beat_features: Tensor) -> Tensor:
-        """(B, frames_of_window) of zeros and ones: the frames nearest to a beat."""
-        ones = (beat_features[..., 0] >= 0.5).to(beat_features.dtype)
-        short = self.frames_of_window - ones.shape[1]
+        """Return (B, frames_of_window): 1 on the frame nearest to each beat, else 0 (the paper)."""
+        short = self.frames_of_window - beat_features.shape[1]
         if short < 0:
             raise ValueError(
                 f"The global beat vector was built for {self.frames_of_window} frames, not "
-                f"{ones.shape[1]}."
+                f"{beat_features.shape[1]}."
             )
-        return nn.functional.pad(ones, (0, short))
+        return F.pad(nearest_frames(beat_features[..., 0]).to(beat_features.dtype), (0, short))
 
     def _frames(self, beat_features: Tensor, music: dict[str, Tensor]) -> Tensor | None:
         frames = None

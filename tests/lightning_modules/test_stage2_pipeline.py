@@ -127,6 +127,15 @@ def test_the_card_names_data_scores_and_consent(pipe, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
+def test_the_card_says_whether_the_dancers_were_rendered(tmp_path: Path) -> None:
+    for rendered in (True, False):
+        folder = tmp_path / str(rendered)
+        tiny_pipeline({"rendered_dancers": rendered}).save_pretrained(folder)
+        card = (folder / "README.md").read_text()
+        assert ("trained on rendered dancers" in card) is rendered
+        assert DabFusionPipeline.from_pretrained(folder).notes["rendered_dancers"] is rendered
+
+
 def test_what_is_no_pipeline_is_refused_with_a_sentence(pipe, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no pipeline"):
         DabFusionPipeline.from_pretrained(tmp_path)
@@ -161,6 +170,15 @@ def test_numbers_that_cannot_be_are_refused(pipe, picture, song) -> None:
         pipe(picture, np.zeros(3 * RATE, np.uint8), sample_rate=RATE)
     with pytest.raises(DataError, match="finite"):
         pipe(picture, np.full(3 * RATE, np.nan, np.float32), sample_rate=RATE)
+
+
+@pytest.mark.parametrize("name", ["guidance_scale", "image_guidance_scale"])
+@pytest.mark.parametrize("scale", [-1.0, -1e-9, float("nan"), float("inf"), -float("inf")])
+def test_guidance_scales_below_zero_or_not_finite_are_refused(
+    pipe, picture, song, name: str, scale: float
+) -> None:
+    with pytest.raises(DataError, match=f"^{name} is"):
+        pipe(picture, song, sample_rate=RATE, seconds=0.5, **{name: scale})
 
 
 def test_whole_numbers_are_samples_too(pipe, picture, song) -> None:

@@ -1,15 +1,17 @@
 """The denoiser: the published function, frames joined by time, lengths it was not trained on."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from datamodules.media.beats import beat_features
 from experiments.config.load import load_settings
 from experiments.factories.stage2_networks import build_denoiser
 from lightning_modules.networks.attention import TemporalAttention, rotary_angles, rotate
 from lightning_modules.networks.denoiser import FlowUNet3D
-from lightning_modules.networks.music import MusicEmbedding
+from lightning_modules.networks.music import MusicConditioner, MusicEmbedding, nearest_frames
 
 PUBLISHED_GFLOP = 235.0
 """One forward pass of LFDM's U-Net over 3 x 40 x 32 x 32 with 256 channels of z_0."""
@@ -206,3 +208,48 @@ def test_the_published_size_has_about_the_published_parameters() -> None:
     with torch.device("meta"):
         network = build_denoiser(load_settings("aist128", []), image_channels=256)
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(42.7e6, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("beats", "frames"),
+    [
+        ([3.0], [3]),
+        ([3.4], [3]),
+        ([3.6], [4]),
+        ([3.5], [3]),
+        ([3.5 + 1e-5], [3]),
+        ([3.5 - 1e-5], [3]),
+        ([0.5], [0]),
+        ([-0.5], []),  # nearest to the frame before the window
+        ([-0.4], [0]),
+        ([10.5], [10]),
+        ([11.5], [11]),
+        ([0.5, 4.5, 8.5], [0, 4, 8]),
+        ([1.5, 3.5, 5.5], [1, 3, 5]),
+        ([1.5, 3.0, 4.0, 6.5], [1, 3, 4, 6]),
+        ([], []),
+    ],
+)
+def test_the_global_beat_vector_has_one_one_for_each_beat(
+    beats: list[float], frames: list[int]
+) -> None:
+    fps = 10.0
+    track = np.asarray(beats) / fps
+    features = beat_features(track, np.zeros(0), 1.0, 12, fps)
+    conditioner = MusicConditioner(dim=4, clap=False, wav2clip=False, frames=16)
+    vector = conditioner._beat_vector(torch.from_numpy(features)[None])
+    assert vector.shape == (1, 16)
+    assert vector[0].nonzero().flatten().tolist() == frames
+    assert vector.sum() == len(frames)
+
+
+def test_beats_half_way_are_the_same_in_every_window() -> None:
+    fps, frames = 10.0, 60
+    track = np.arange(0.25, 6.0, 0.45)
+    ones = set()
+    for start in range(0, frames - 12, 6):
+        features = beat_features(track, np.zeros(0), 1.0, 12, fps, start / fps)
+        found = nearest_frames(torch.from_numpy(features[None, :, 0]))
+        ones |= {start + int(place) for place in found[0].nonzero()}
+    expected = np.ceil(track * fps - 0.5 - 1e-6).astype(int)
+    assert ones == {int(place) for place in expected if place < 54}
