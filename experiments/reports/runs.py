@@ -1,29 +1,33 @@
-"""Run folders as a comparison needs them: settings, curves, scores, videos, cost."""
+"""Read run folders for a comparison: settings, curves, scores, sample videos and cost."""
 
-import csv
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.config.load import read_yaml
 from experiments.errors import SettingsError
-from experiments.reports.beats import MusicBeats
 from experiments.runs.folder import RunFolder
 
-#: Settings that say where a run lies and how it is logged, not what it is.
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+#: Settings that only say where a run is and how it is logged.
 NOT_COMPARED = ("out", "resume", "run.name", "run.group", "run.project", "run.wandb")
-#: Columns of a per-clip table that name things.
-CLIP_COLUMNS = ("clip", "clip_id", "name", "video")
+#: Columns of a per-clip table that may name the clip and its song, in order of preference.
+CLIP_COLUMNS = ("clip", "clip_id", "name", "video", "file", "path")
 MUSIC_COLUMNS = ("music_id", "music", "cluster")
+#: Music beats are marked up to this time, seconds.
+MAX_BEAT_S = 60.0
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation: its protocol, and one row of numbers a clip."""
+    """One evaluation: its protocol, and for each clip its name, its song and its scores."""
 
     protocol: Mapping[str, Any]
     protocol_hash: str
@@ -34,7 +38,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Sample:
-    """One video of ``samples/``, and what is known of its beats (seconds from its start)."""
+    """A sample video of a run, with its beats in seconds from the start of the video."""
 
     clip: str
     step: int | None
@@ -45,7 +49,7 @@ class Sample:
 
 @dataclass
 class RunRecord:
-    """One run, read. ``curves``: metric -> (step, value) in order of the file."""
+    """One run; ``curves`` maps a metric to (step, value) pairs in the order of the log."""
 
     name: str
     path: Path
@@ -60,60 +64,58 @@ class RunRecord:
 
     @property
     def machine(self) -> str:
-        """The GPU, or the processor where there is none."""
+        """The GPUs, or the processor if there is none."""
         machine = self.manifest.get("machine") or {}
         gpus = machine.get("gpus") or []
         return f"{len(gpus)} × {gpus[0]}" if gpus else str(machine.get("processor") or "unknown")
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:
-    """The run folders among ``paths`` and, where one is no run itself, below it.
+    """Return the run folders among ``paths`` and below those that are not run folders.
 
     Raises:
-        SettingsError: A path that is not a folder, or holds no run.
+        SettingsError: A path is not a folder, or contains no run.
     """
-    found: dict[Path, Path] = {}  # by the real path: one run may be named in several ways
+    found: dict[Path, Path] = {}  # keyed by resolved path: a run may be given in several ways
     for path in paths:
         if not path.is_dir():
             raise SettingsError(f'"{path}" is not a folder; give run folders, or a folder of them.')
-        if RunFolder(path).config.is_file():
-            found.setdefault(path.resolve(), path)
-            continue
-        below = sorted(config.parent for config in path.rglob("config.yaml") if _is_run(config))
-        if not below:
+        runs = [path] if RunFolder(path).config.is_file() else sorted(_runs_below(path))
+        if not runs:
             raise SettingsError(
-                f'"{path}" holds no run (no config.yaml beside a manifest.json in it or below it); '
-                "give the folder that `dabfusion train` wrote."
+                f'"{path}" contains no run (no config.yaml next to a manifest.json in it or below '
+                "it); give the folder that `dabfusion train` wrote."
             )
-        for run in below:
+        for run in runs:
             found.setdefault(run.resolve(), run)
     return list(found.values())
 
 
-def read_run(path: Path, name: str) -> RunRecord:
-    """Everything a comparison shows of one run.
+def read_runs(paths: Sequence[Path]) -> list[RunRecord]:
+    """Find and read all runs, each with a name that is unique among them.
 
     Raises:
-        SettingsError: ``path`` is no run folder, or one of another format.
+        SettingsError: As ``find_runs`` and ``read_run``.
+    """
+    folders = find_runs(paths)
+    return [read_run(path, name) for path, name in zip(folders, run_names(folders), strict=True)]
+
+
+def read_run(path: Path, name: str) -> RunRecord:
+    """Read everything that a comparison shows of one run.
+
+    Raises:
+        SettingsError: ``path`` is not a run folder, or has another format.
     """
     folder = RunFolder(path)
     manifest = folder.read_manifest()
-    record = RunRecord(
-        name=name,
-        path=path,
-        stage=str(manifest["stage"]),
-        settings=dict(_flatten(read_yaml(folder.config))),
-        manifest=manifest,
-        evaluations=_evaluations(path),
-    )
-    finished = manifest.get("finished")
-    if isinstance(finished, dict) and finished.get("step"):
-        record.steps = int(finished["step"])  # lines count from 0, and not every step has one
-    data = record.settings.get("data")
-    record.samples = list(_samples(folder.samples, Path(data) if data else None))
+    settings = dict(_flatten(read_yaml(folder.config)))
+    record = RunRecord(name, path, str(manifest["stage"]), settings, manifest)
+    record.evaluations = _read_evaluations(path / "evaluation")
+    data = settings.get("data")
+    record.samples = list(_read_samples(folder.samples, Path(data) if data else None))
     for line in folder.read_metrics():
-        step = line.pop("step", None)
-        seconds = line.pop("seconds", None)
+        step, seconds = line.pop("step", None), line.pop("seconds", None)
         record.seconds = record.seconds if seconds is None else float(seconds)
         if step is None:
             continue
@@ -121,37 +123,86 @@ def read_run(path: Path, name: str) -> RunRecord:
         for key, value in line.items():
             if isinstance(value, int | float) and key != "epoch":
                 record.curves.setdefault(key, []).append((int(step), float(value)))
+    finished = manifest.get("finished")
+    if isinstance(finished, dict) and finished.get("step"):
+        # Logged steps count from 0, and not every step is logged.
+        record.steps = max(record.steps, int(finished["step"]))
     return record
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell the runs apart, in the same order."""
+    """Return the shortest path endings that tell the runs apart, in the same order."""
     resolved = [path.resolve() for path in paths]
     names = [path.name for path in resolved]
     for depth in range(2, 12):
-        twice = {name for name in names if names.count(name) > 1}
-        if not twice:
-            break
+        repeated = {name for name in names if names.count(name) > 1}
         names = [
-            "/".join(path.parts[-depth:]) if name in twice else name
+            "/".join(path.parts[-depth:]) if name in repeated else name
             for name, path in zip(names, resolved, strict=True)
         ]
     return names
 
 
 def differing_settings(runs: Sequence[RunRecord]) -> list[str]:
-    """Dotted names of settings that are not the same in all runs, in the order they are read."""
-    names = list(dict.fromkeys(name for run in runs for name in run.settings))
+    """Return the dotted names of settings that are not the same in all runs."""
+    names = dict.fromkeys(name for run in runs for name in run.settings)
     return [
         name
         for name in names
-        if name not in NOT_COMPARED
-        and len({json.dumps(run.settings.get(name), sort_keys=True) for run in runs}) > 1
+        if name not in NOT_COMPARED and len({_setting_key(run, name) for run in runs}) > 1
     ]
 
 
+def seed_groups(runs: Sequence[RunRecord]) -> dict[str, list[int]]:
+    """Group runs that differ only in their seed.
+
+    Returns:
+        Indices of the runs by the name of their group: the run's own name if it is alone,
+        otherwise the settings that distinguish the group.
+    """
+    names = [name for name in differing_settings(runs) if name != "seed"]
+    members: dict[tuple[str, ...], list[int]] = {}
+    for index, run in enumerate(runs):
+        key = (run.stage, *(_setting_key(run, name) for name in names))
+        members.setdefault(key, []).append(index)
+    groups = {}
+    for indices in members.values():
+        run = runs[indices[0]]
+        label = ", ".join(f"{name.split('.')[-1]}={run.settings.get(name)}" for name in names[:3])
+        several = f"{label if 0 < len(names) <= 3 else run.name} ({len(indices)} seeds)"
+        groups[run.name if len(indices) == 1 else several] = indices
+    return groups
+
+
+def read_clip_scores(path: Path) -> tuple[list[str] | None, list[str] | None, "DataFrame"]:
+    """Read a per-clip CSV.
+
+    Returns:
+        Names of the clips and of their songs, None without such a column, and the columns that
+        contain numbers (NaN where a cell does not).
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is not a CSV with a header.
+    """
+    import pandas
+
+    frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
+    clips, music = (
+        next((name for name in names if name in frame), None)
+        for names in (CLIP_COLUMNS, MUSIC_COLUMNS)
+    )
+    numbers = frame.drop(columns=[name for name in (clips, music) if name])
+    numbers = numbers.apply(pandas.to_numeric, errors="coerce").dropna(axis=1, how="all")
+    return (
+        frame[clips].tolist() if clips else None,
+        frame[music].tolist() if music else None,
+        (numbers),
+    )
+
+
 def read_evaluation(folder: Path) -> Evaluation:
-    """``protocol.json`` and ``clips.csv`` of one evaluation.
+    """Read ``protocol.json`` and ``clips.csv`` of one evaluation.
 
     Raises:
         SettingsError: One of them is missing or unreadable.
@@ -159,56 +210,64 @@ def read_evaluation(folder: Path) -> Evaluation:
     try:
         protocol = json.loads((folder / "protocol.json").read_text("utf-8"))
         digest = str(protocol.get("hash") or protocol["protocol_hash"])
-        with (folder / "clips.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        clips, music, scores = read_clip_scores(folder / "clips.csv")
     except (ValueError, KeyError, AttributeError, FileNotFoundError) as error:
         raise SettingsError(
-            f'"{folder}" holds no complete evaluation ({error}); run `dabfusion evaluate` again.'
+            f'"{folder}" does not contain a complete evaluation ({error}); run `dabfusion '
+            "evaluate` again."
         ) from error
-    columns = list(rows[0]) if rows else []
-    clip_column = next((name for name in CLIP_COLUMNS if name in columns), None)
-    music_column = next((name for name in MUSIC_COLUMNS if name in columns), None)
-    scores = {}
-    for name in columns:
-        values = tuple(_number(row[name]) for row in rows)
-        if name not in (clip_column, music_column) and not all(map(math.isnan, values)):
-            scores[name] = values
-    clips = tuple(row[clip_column] if clip_column else str(i) for i, row in enumerate(rows))
-    music = tuple(row[music_column] for row in rows) if music_column else clips
-    return Evaluation(protocol, digest, clips, music, scores)
+    clips = clips or [str(number) for number in range(len(scores))]
+    columns = {str(name): tuple(scores[name].tolist()) for name in scores}
+    return Evaluation(protocol, digest, tuple(clips), tuple(music or clips), columns)
 
 
-def _evaluations(path: Path) -> list[Evaluation]:
-    """Those of ``evaluation/`` and of the folders in it; of one protocol, the first."""
-    folder = path / "evaluation"
+def _read_evaluations(folder: Path) -> list[Evaluation]:
+    """Read the evaluations in the folder and its subfolders; only the first of each protocol."""
     protocols = (folder / "protocol.json", *sorted(folder.glob("*/protocol.json")))
     found: dict[str, Evaluation] = {}
-    for evaluation in (read_evaluation(p.parent) for p in protocols if p.is_file()):
+    for evaluation in (read_evaluation(path.parent) for path in protocols if path.is_file()):
         found.setdefault(evaluation.protocol_hash, evaluation)
     return list(found.values())
 
 
-def _samples(folder: Path, data: Path | None) -> Iterator[Sample]:
-    """Videos named ``STEP-CLIP.mp4``, as training writes them, or ``CLIP.mp4``."""
-    beats = MusicBeats(data)
+def _read_samples(folder: Path, data: Path | None) -> Iterator[Sample]:
+    """Yield videos named ``STEP-CLIP.mp4``, as training writes them, or ``CLIP.mp4``."""
     for path in sorted(folder.glob("*.mp4")):
         named = re.fullmatch(r"(\d{5,})-(.+)", path.stem)
         clip = named[2] if named else path.stem
-        beside: dict[str, Any] = {}
         sidecar = path.with_suffix(".json")
-        if sidecar.is_file():
-            beside = json.loads(sidecar.read_text("utf-8"))
-        yield Sample(
-            clip=clip,
-            step=int(named[1]) if named else None,
-            path=path,
-            music_beats_s=tuple(beside.get("music_beats_s") or beats.of(clip)),
-            motion_beats_s=tuple(beside.get("motion_beats_s") or ()),
-        )
+        beats = json.loads(sidecar.read_text("utf-8")) if sidecar.is_file() else {}
+        music = beats.get("music_beats_s") or _music_beats(data, clip)
+        motion = beats.get("motion_beats_s") or ()
+        yield Sample(clip, int(named[1]) if named else None, path, tuple(music), tuple(motion))
 
 
-def _is_run(config: Path) -> bool:
-    return config.with_name("manifest.json").is_file()
+def _music_beats(data: Path | None, clip: str) -> list[float]:
+    """Return the beats of a clip (``NAME`` or ``NAME@FIRST_FRAME``) from its prepared data."""
+    if data is None or not (data / "index.parquet").is_file():
+        return []
+    fps, beats = _beats_of_data(data)
+    named = re.fullmatch(r"(.+?)@(\d+)m?", clip)
+    name, start = (named[1], int(named[2]) / fps) if named else (clip, 0.0)
+    return [round(b - start, 4) for b in beats.get(name, ()) if 0 <= b - start < MAX_BEAT_S]
+
+
+@lru_cache(maxsize=8)
+def _beats_of_data(data: Path) -> tuple[float, dict[str, tuple[float, ...]]]:
+    from datamodules.index import read_index
+
+    index = read_index(data)
+    beats = zip(index.names, index.beats(), strict=True)
+    return index.settings.fps, {name: () if of is None else tuple(of) for name, of in beats}
+
+
+def _runs_below(path: Path) -> Iterator[Path]:
+    configs = path.rglob("config.yaml")
+    return (c.parent for c in configs if c.with_name("manifest.json").is_file())
+
+
+def _setting_key(run: RunRecord, name: str) -> str:
+    return json.dumps(run.settings.get(name), sort_keys=True)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -217,10 +276,3 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return math.nan

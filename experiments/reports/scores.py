@@ -1,18 +1,16 @@
-"""Scores of runs as tables: means with intervals, one table a protocol, never mixed."""
+"""Scores of runs with intervals, in one table per evaluation protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from experiments.reports.metric_names import FIRST_METRICS
 from experiments.reports.runs import Evaluation, RunRecord
 from metrics.functional.bootstrap import Interval, cluster_bootstrap
-
-#: What a dance is judged by stands first: its score, and the controls that must fall.
-FIRST_METRICS = ("corrected", "half_beat_off", "other_music", "shifted", "raw", "chance")
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One run's means, and its differences to the baseline over the clips both have."""
+    """Means of one run, and its differences from the baseline over the clips that both have."""
 
     run: str
     clips: int
@@ -30,17 +28,21 @@ class ScoreTable:
     rows: list[ScoreRow]
     baseline: str
 
+    def means(self, metric: str) -> Mapping[str, float]:
+        """Return the mean of each run that has the metric."""
+        return {row.run: row.scores[metric].mean for row in self.rows if metric in row.scores}
+
 
 def score_tables(
     runs: Sequence[RunRecord], baseline: str | None = None, draws: int = 1000
 ) -> list[ScoreTable]:
-    """One table a protocol, the one with most runs first.
+    """Return one table per protocol, the one with most runs first.
 
     Args:
-        runs: with their evaluations.
-        baseline: name of the run that others are compared to, clip by clip; None takes the first
-            of each table.
-        draws: bootstrap draws; intervals redraw pieces of music, not clips.
+        runs: Runs with their evaluations.
+        baseline: Name of the run that others are compared to, clip by clip; by default the first
+            run of each table.
+        draws: Number of bootstrap draws, resampled by song.
     """
     groups: dict[str, list[tuple[RunRecord, Evaluation]]] = {}
     for run in runs:
@@ -50,21 +52,19 @@ def score_tables(
     return sorted(tables, key=lambda table: -len(table.rows))
 
 
-def paired_difference(first: Evaluation, second: Evaluation, metric: str, draws: int) -> Interval:
-    """Mean of ``first - second`` over the clips that both have, its interval over music."""
-    other = dict(zip(second.clips, second.scores.get(metric, ()), strict=False))
-    mine = zip(first.clips, first.music, first.scores.get(metric, ()), strict=False)
-    pairs = [(value - other[clip], music) for clip, music, value in mine if clip in other]
-    return cluster_bootstrap([p[0] for p in pairs], [p[1] for p in pairs], draws=draws)
-
-
 def last_values(runs: Sequence[RunRecord], prefix: str = "val/") -> dict[str, dict[str, float]]:
-    """{metric: {run: value at its last step}} of the training logs; no intervals, no protocol."""
+    """Return the last logged values of the training runs, {metric: {run: value}}."""
     keys = sorted({key for run in runs for key in run.curves if key.startswith(prefix)})
     return {
         key: {run.name: run.curves[key][-1][1] for run in runs if run.curves.get(key)}
         for key in keys
     }
+
+
+def is_clear(difference: Interval) -> bool:
+    """Whether the interval excludes 0, by more than rounding error."""
+    margin = 1e-9 * max(abs(difference.low), abs(difference.high), 1.0)
+    return difference.low > margin or difference.high < -margin
 
 
 def _table(
@@ -83,18 +83,21 @@ def _table(
             name: cluster_bootstrap(values, evaluation.music, draws=draws)
             for name, values in evaluation.scores.items()
         }
-        differences = {}
-        if run is not base_run:
-            differences = {
-                name: paired_difference(evaluation, base, name, draws)
-                for name in evaluation.scores
-                if name in base.scores
-            }
+        shared = [name for name in scores if name in base.scores and run is not base_run]
+        differences = {name: _paired(evaluation, base, name, draws) for name in shared}
         rows.append(ScoreRow(run.name, len(evaluation.clips), scores, differences))
-    protocol = {str(key): _short(value) for key, value in base.protocol.items()}
+    protocol = {str(key): _shorten(value) for key, value in base.protocol.items()}
     return ScoreTable(digest, protocol, metrics, rows, base_run.name)
 
 
-def _short(value: object) -> str:
+def _paired(first: Evaluation, second: Evaluation, metric: str, draws: int) -> Interval:
+    """Return the mean of ``first - second`` over the clips that both have."""
+    other = dict(zip(second.clips, second.scores[metric], strict=True))
+    mine = zip(first.clips, first.music, first.scores[metric], strict=True)
+    pairs = [(value - other[clip], music) for clip, music, value in mine if clip in other]
+    return cluster_bootstrap([p[0] for p in pairs], [p[1] for p in pairs], draws=draws)
+
+
+def _shorten(value: object) -> str:
     text = str(value)
     return text if len(text) <= 200 else f"{text[:200]}… ({len(text)} characters)"

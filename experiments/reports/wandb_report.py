@@ -1,4 +1,4 @@
-"""A comparison at Weights & Biases: the page in a run of its own, or a report of their server's."""
+"""A comparison on Weights & Biases: the page as a run of its own, or one of their reports."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import SettingsError
-from experiments.reports.runs import RunRecord, find_runs, read_run, run_names
-from experiments.reports.scores import FIRST_METRICS, ScoreTable, score_tables
-
-#: Where training logs its sample videos.
-SAMPLES = "val/samples"
+from experiments.reports.metric_names import FIRST_METRICS
+from experiments.reports.runs import RunRecord, read_runs
+from experiments.reports.scores import ScoreTable, score_tables
+from experiments.reports.tables import markdown_table
 
 
 @dataclass(frozen=True)
 class ReportPlan:
-    """What a report shows, before their package is asked to build it."""
+    """What a report shows: runs, scores in Markdown, and keys of the curves."""
 
     run_ids: tuple[str, ...]
     scores: str
-    """Markdown: one table a protocol."""
     curves: tuple[str, ...]
 
 
 def log_page(page: Path, project: str, title: str) -> None:
-    """One run of type ``comparison`` that shows the page; offline where nobody is logged in.
+    """Log the page to a run of type ``comparison``, offline if nobody is logged in.
 
     Args:
-        page: the HTML file.
-        project: name of the project.
-        title: name of the run.
+        page: The HTML file.
+        project: Name of the project.
+        title: Name of the run.
     """
     import wandb
 
@@ -47,74 +45,71 @@ def log_page(page: Path, project: str, title: str) -> None:
 
 
 def report_runs(paths: Sequence[Path], project: str, title: str) -> str:
-    """Save a report of run folders at Weights & Biases and return its address.
+    """Save a report of run folders on Weights & Biases and return its address.
 
     Args:
-        paths: run folders, or folders of them, as for the page.
-        project: that the runs have logged to.
-        title: of the report.
+        paths: Run folders, or folders that contain them.
+        project: The project that the runs were logged to.
+        title: Title of the report.
 
     Raises:
-        SettingsError: nobody is logged in, no run was logged, or the package `wandb-workspaces` is
-            missing.
+        SettingsError: Nobody is logged in, no run was logged, or the package `wandb-workspaces`
+            is missing.
     """
     from experiments.runs.log_wandb import logged_in
 
     if not logged_in():
         raise SettingsError(
             "--wandb-report needs an account, and this machine is not logged in: run `wandb "
-            "login`, or leave it out; the page that is written needs no network."
+            "login`, or omit the option; the page that is written needs no network."
         )
     reports = _package()
-    folders = find_runs(paths)
-    named = zip(folders, run_names(folders), strict=True)
-    runs = [read_run(folder, name) for folder, name in named]
-    plan = plan_report(runs, score_tables(runs))
-    blocks = report_blocks(plan, project)
+    runs = read_runs(paths)
+    blocks = report_blocks(plan_report(runs, score_tables(runs)), project)
     report = reports.Report(project=project, title=title, blocks=blocks, width="fluid")
     report.save()
     return str(report.url)
 
 
 def plan_report(runs: Sequence[RunRecord], tables: Sequence[ScoreTable]) -> ReportPlan:
-    """What a report of these runs shows.
+    """Select what a report of these runs shows.
 
     Raises:
-        SettingsError: none of the runs was logged to Weights & Biases.
+        SettingsError: None of the runs was logged to Weights & Biases.
     """
-    logged = [run for run in runs if run.manifest.get("wandb_id") and _was_logged(run)]
-    if not logged:
+    ids = [
+        str(run.manifest["wandb_id"])
+        for run in runs
+        if run.manifest.get("wandb_id") and str(run.settings.get("run.wandb")) != "off"
+    ]
+    if not ids:
         raise SettingsError(
-            "None of the runs was logged to Weights & Biases, so there is nothing that a report "
-            "could show: train with run.wandb=online, or `wandb sync` offline runs, or leave "
-            "--wandb-report out."
+            "None of the runs was logged to Weights & Biases, so a report would be empty: train "
+            "with run.wandb=online, upload offline runs by `wandb sync`, or omit --wandb-report."
         )
-    keys = {key for run in runs for key in run.curves}
-    return ReportPlan(
-        tuple(str(run.manifest["wandb_id"]) for run in logged),
-        "\n\n".join(_markdown(table) for table in tables),
-        tuple(sorted(keys, key=lambda key: (not key.startswith("val/"), key))),
-    )
+    keys = sorted({key for run in runs for key in run.curves})
+    curves = tuple(sorted(keys, key=lambda key: not key.startswith("val/")))
+    return ReportPlan(tuple(ids), "\n\n".join(map(_markdown, tables)), curves)
 
 
 def report_blocks(plan: ReportPlan, project: str) -> list[Any]:
-    """The report's contents as objects of `wandb-workspaces`; asks no server.
+    """Return the report's contents as objects of `wandb-workspaces`, without a network.
 
     Raises:
-        SettingsError: that package is missing.
+        SettingsError: That package is missing.
     """
     reports = _package()
-    compared = f"ID in {list(plan.run_ids)}"
     sections: dict[str, list[Any]] = {
         "Settings that differ": [reports.RunComparer(diff_only="split")],
         "Learning curves": [reports.LinePlot(title=key, x="Step", y=[key]) for key in plan.curves],
-        "Videos": [reports.MediaBrowser(media_keys=[SAMPLES], num_columns=3)],
+        "Videos": [reports.MediaBrowser(media_keys=["val/samples"], num_columns=3)],
     }
     blocks: list[Any] = []
     if plan.scores:
         blocks += [reports.H2(text="Scores"), reports.MarkdownBlock(text=plan.scores)]
+    filters = f"ID in {list(plan.run_ids)}"
     for title, panels in sections.items():
-        shown = reports.Runset(project=project, name="compared", filters=compared)
+        shown = reports.Runset(project=project, name="compared", filters=filters)
         blocks += [reports.H2(text=title), reports.PanelGrid(runsets=[shown], panels=panels)]
     return blocks
 
@@ -129,16 +124,11 @@ def _package() -> Any:
     return reports
 
 
-def _was_logged(run: RunRecord) -> bool:
-    return str(run.settings.get("run.wandb")) != "off"
-
-
 def _markdown(table: ScoreTable) -> str:
     metrics = [name for name in table.metrics if name in FIRST_METRICS] or table.metrics
-    lines = [f"**Protocol {table.protocol_hash[:12]}**, mean over clips and 95% interval", ""]
-    lines += ["| run | clips | " + " | ".join(metrics) + " |"]
-    lines += ["| --- | ---: |" + " ---: |" * len(metrics)]
-    for row in table.rows:
-        cells = [str(row.scores.get(metric, "–")) for metric in metrics]
-        lines.append(f"| {row.run} | {row.clips} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [
+        [row.run, row.clips, *(row.scores.get(metric, "–") for metric in metrics)]
+        for row in table.rows
+    ]
+    title = f"**Protocol {table.protocol_hash[:12]}**, mean over clips and 95% interval"
+    return f"{title}\n\n{markdown_table(['run', 'clips', *metrics], rows)}"

@@ -1,11 +1,12 @@
 "use strict";
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const names = JSON.parse(document.getElementById("names").textContent);
+  const { names } = JSON.parse(document.getElementById("page-data").textContent);
+  const tell = (type, detail) => document.dispatchEvent(new CustomEvent(type, { detail }));
   const hidden = new Set();
   const texts = names.map((name) => [name.toLowerCase()]);
 
-  // What the filter looks through: each run's name, its cells, and "setting=value".
+  // Text searched by the filter: each run's name, its cells, and "setting=value".
   for (const table of all("#runs table, #settings table")) {
     const heads = all("thead th", table).map((cell) => cell.textContent.trim().toLowerCase());
     for (const row of all("tbody tr", table)) {
@@ -26,10 +27,8 @@
     const inList = names.map((_, i) => matches(i, query));
     for (const element of all("[data-run]")) {
       const index = Number(element.dataset.run);
-      // The list of runs keeps those that were ticked off: there they are ticked on again.
-      const visible = element.closest("#runs") ? inList[index] : shown[index];
-      if (element.tagName === "polyline") element.style.display = visible ? "" : "none";
-      else element.hidden = !visible;
+      // The list of runs keeps unchecked runs, so that they can be checked again.
+      element.hidden = !(element.closest("#runs") ? inList[index] : shown[index]);
     }
     for (const box of all(".shown")) box.checked = !hidden.has(Number(box.dataset.for));
     for (const clip of all(".clip")) {
@@ -40,6 +39,7 @@
     }
     document.getElementById("count").textContent =
       `${shown.filter(Boolean).length} of ${names.length} runs shown`;
+    tell("runs-shown", shown);
   }
   document.getElementById("filter").addEventListener("input", applyFilter);
   for (const box of all(".shown")) {
@@ -76,7 +76,7 @@
       const [x, y] = [value(a), value(b)];
       if (!numeric) return sign * x.localeCompare(y, undefined, { numeric: true });
       const [m, n] = [asNumber(x), asNumber(y)];
-      // What is missing stands last, whichever way round.
+      // Missing values come last in both directions.
       if (Number.isNaN(m) || Number.isNaN(n)) return Number.isNaN(m) - Number.isNaN(n);
       return sign * (m - n);
     });
@@ -84,18 +84,11 @@
   }
   for (const button of all(".sort")) button.addEventListener("click", () => sortBy(button));
 
-  // ---- a run pointed at lights up in the curves ----------------------------------------------
-  function light(index) {
-    for (const line of all(".charts .line")) {
-      line.classList.toggle("lit", index !== null && line.dataset.run === index);
-    }
-    for (const svg of all(".charts svg")) svg.classList.toggle("faded", index !== null);
-  }
+  // ---- the run of a row that is pointed at is highlighted in the curves -----------------------
   for (const row of all("tr[data-run]")) {
-    row.addEventListener("pointerenter", () => light(row.dataset.run));
-    row.addEventListener("pointerleave", () => light(null));
-    row.addEventListener("focusin", () => light(row.dataset.run));
-    row.addEventListener("focusout", () => light(null));
+    const index = Number(row.dataset.run);
+    for (const name of ["pointerenter", "focusin"]) row.addEventListener(name, () => tell("run-pointed", index));
+    for (const name of ["pointerleave", "focusout"]) row.addEventListener(name, () => tell("run-pointed", null));
   }
 
   // ---- videos --------------------------------------------------------------------------------
@@ -159,7 +152,7 @@
     for (const figure of all(".video", clip)) {
       figure.querySelector("video").muted = !figure.querySelector("input").checked;
     }
-    // The chosen run may be filtered out: then the first one in sight is heard.
+    // If the chosen run is filtered out, the first visible video has sound.
     const videos = visibleVideos(clip);
     if (videos.length && videos.every((video) => video.muted)) videos[0].muted = false;
   }
@@ -195,7 +188,7 @@
       }
     };
     restart();
-    // One leads (the one that is heard); who is more than two frames off is put right.
+    // Videos follow the one with sound; those more than 80 ms apart from it are moved.
     const leader = videos.find((video) => !video.muted) || videos[0];
     clip.timer = setInterval(() => {
       if (leader.ended) { restart(); return; }

@@ -22,6 +22,7 @@ from experiments.reports.page import render_page
 if TYPE_CHECKING:
     from torch import Tensor
 
+TEMPLATES = Path(__file__).parent / "templates"
 FORMAT = "dabfusion-raters"
 VERSION = 1
 Progress = Callable[[int, int], None]
@@ -272,9 +273,9 @@ def _write(out: Path, plan: StudyPlan, methods: list[str], key: dict[str, dict[s
             for trial, entry in key.items()
         ],
     }
-    html = render_page("raters.html.j2", {"title": plan.title, "study": page})
+    html = render_page(TEMPLATES / "raters.html.j2", {"title": plan.title, "study": page})
     write_text(out / "page" / "index.html", html)
     shutil.copy(
-        Path(__file__).parents[2] / "reports" / "templates" / "raters_readme.txt",
+        TEMPLATES / "raters_readme.txt",
         out / "README.txt",
     )

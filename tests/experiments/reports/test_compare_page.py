@@ -48,6 +48,15 @@ def report(runs: Path) -> Path:
     return compare_runs([runs], runs / "report.html", CompareOptions(draws=200)).path
 
 
+def wait_for_lines(page: Any, count: int) -> None:
+    """Scroll to the first chart and wait until it has that many lines."""
+    page.locator(".chart >> nth=0").scroll_into_view_if_needed()
+    page.wait_for_function(
+        "count => document.querySelector('.chart').querySelectorAll('.trace').length === count",
+        arg=count,
+    )
+
+
 def column(page: Any, section: str, index: int) -> list[str]:
     rows = page.query_selector_all(f"{section} tbody tr:not([hidden])")
     return [row.query_selector_all("th, td")[index].inner_text().strip() for row in rows]
@@ -68,7 +77,7 @@ def test_filter_hides_rows_curves_and_videos(report: Path, open_page: Callable[.
     page = open_page(report.as_uri())
     page.fill("#filter", "music.beats=frame")
     assert column(page, "#settings", 0) == ["run-frame"]
-    assert page.locator("#curves polyline:visible").count() == 2
+    wait_for_lines(page, 1)
     assert page.locator(".video:visible").count() == 2
     assert page.inner_text("#count") == "1 of 4 runs shown"
     page.fill("#filter", "")
@@ -84,9 +93,8 @@ def test_other_protocols_stand_apart(report: Path, open_page: Callable[..., Any]
     assert page.locator(".protocol").count() == 2
     assert page.locator(".protocol >> nth=0").locator("tbody tr").count() == 3
     other = page.locator(".protocol >> nth=1").inner_text()
-    assert "set apart" in other
-    assert "Differs from the first table in data_digest." in other
-    assert "Differs" not in page.locator(".protocol >> nth=0").inner_text()
+    assert "Not comparable with the first table; differs in data_digest." in other
+    assert "Not comparable" not in page.locator(".protocol >> nth=0").inner_text()
     assert "2 protocols" in page.inner_text("header")
 
 
@@ -102,6 +110,33 @@ def test_bold_only_where_the_interval_leaves_out_zero(
     page = open_page(out.as_uri())
     assert page.locator(".difference").count() == 3
     assert page.locator(".difference.clear").all_inner_texts() == ["+0.150 [0.150, 0.150]"]
+
+
+def test_curves_are_smoothed_grouped_and_read_by_pointing(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    for seed in range(3):
+        for beats in ("none", "frame"):
+            settings = {"seed": seed, "music": {"beats": beats}}
+            make_run(tmp_path / f"{beats}{seed}", settings, seed=seed)
+    page = open_page(compare_runs([tmp_path], tmp_path / "r.html", CompareOptions()).path.as_uri())
+    wait_for_lines(page, 6)  # of each group the mean and both edges of its band
+    assert [text.strip() for text in page.locator("#legend span").all_inner_texts()] == [
+        "beats=frame (3 seeds)",
+        "beats=none (3 seeds)",
+    ]
+    box = page.locator(".chart >> nth=0").bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 100)
+    page.mouse.move(box["x"] + 210, box["y"] + 100)
+    page.wait_for_selector(".chart .hoverlayer .legend")
+    assert "beats=none (3 seeds) : 0." in page.inner_html(".chart .hoverlayer >> nth=0")
+    page.uncheck("#seeds")
+    wait_for_lines(page, 6)
+    page.fill("#smoothing", "0.9")
+    wait_for_lines(page, 12)  # each also as it was logged
+    page.select_option("#axis", "log")
+    kinds = "[...document.querySelectorAll('.chart')].map(e => e.layout.yaxis.type)"
+    assert page.evaluate(kinds) == ["log", "log"]
 
 
 @pytest.mark.parametrize("embed_mb", [40.0, 0.0])
@@ -136,7 +171,7 @@ def test_videos_play_in_sync_with_one_sound(
     assert page.evaluate("[...document.querySelectorAll('video')].every(v => v.paused)")
 
 
-def test_names_stay_in_sight_sideways_and_controls_stand_first(
+def test_names_stay_visible_and_controls_come_first(
     tmp_path: Path, open_page: Callable[..., Any]
 ) -> None:
     scores = {f"long_name_of_a_score_{i}": [0.1, 0.2] for i in range(12)}
@@ -144,8 +179,10 @@ def test_names_stay_in_sight_sideways_and_controls_stand_first(
         scores |= {"half_beat_off": [-0.1, 0.0], "corrected": [0.5, 0.4]}
         add_evaluation(make_run(tmp_path / name, {"seed": name}), "p", scores)
     page = open_page(compare_runs([tmp_path], tmp_path / "r.html", CompareOptions()).path.as_uri())
+    keys = page.locator("#scores .scores .key").all_inner_texts()
+    assert keys == ["corrected", "half_beat_off"]
     heads = page.locator("#scores .scores .sort").all_inner_texts()
-    assert heads[2:4] == ["corrected", "half_beat_off"]
+    assert heads[3].startswith("Beats shifted by half a beat (control)")
     wide = page.locator("#scores .wide >> nth=0")
     wide.evaluate("e => { e.scrollLeft = 900; }")
     assert wide.evaluate("e => e.scrollLeft") > 300
@@ -169,7 +206,7 @@ def test_works_by_keyboard_and_names_everything(
 ) -> None:
     page = open_page(report.as_uri())
     unnamed = page.evaluate(
-        """[...document.querySelectorAll('button, input, video, svg[role=img]')].filter(e =>
+        """[...document.querySelectorAll('button, input, video, [role=img]')].filter(e =>
           !(e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.length)).length"""
     )
     assert unnamed == 0

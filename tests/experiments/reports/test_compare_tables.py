@@ -10,11 +10,20 @@ from runs_on_disk import add_evaluation, make_run
 
 from experiments import cli
 from experiments.errors import SettingsError
-from experiments.reports.compare import CompareOptions, compare_runs, format_number
-from experiments.reports.curves import chart, thin
-from experiments.reports.runs import differing_settings, find_runs, read_run, run_names
+from experiments.reports.compare import CompareOptions, compare_runs
+from experiments.reports.curves import chart_data, thin
+from experiments.reports.metric_names import best_runs, metric_title
+from experiments.reports.runs import (
+    differing_settings,
+    find_runs,
+    read_run,
+    read_runs,
+    run_names,
+    seed_groups,
+)
 from experiments.reports.scores import last_values, score_tables
-from experiments.reports.videos import clips_context, shown_clips
+from experiments.reports.tables import format_number, format_seconds
+from experiments.reports.videos import link_to, shown_clips
 from metrics.functional.bootstrap import t_interval
 
 
@@ -35,14 +44,14 @@ def test_runs_are_found_and_named_apart(tmp_path: Path) -> None:
     assert run_names(paths) == ["x/seed0", "seed1", "y/seed0"]
     again = tmp_path / "x" / ".." / "x" / "seed1"
     assert find_runs([tmp_path / "x", again]) == find_runs([tmp_path / "x"])
-    with pytest.raises(SettingsError, match="holds no run"):
+    with pytest.raises(SettingsError, match="contains no run"):
         find_runs([_empty(tmp_path)])
 
 
-def test_a_baseline_that_is_none_of_the_runs_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_baseline_is_refused(tmp_path: Path) -> None:
     for name in "ab":
         make_run(tmp_path / name, {})
-    with pytest.raises(SettingsError, match='"c" is none of the runs; they are called a, b'):
+    with pytest.raises(SettingsError, match='"c" is not one of the runs; their names are a, b'):
         compare_runs([tmp_path], tmp_path / "page.html", CompareOptions(baseline="c"))
     assert cli.main(["compare", str(tmp_path), "--clips", "-1"]) == 2
 
@@ -51,9 +60,9 @@ def test_linked_videos_have_addresses_whatever_they_are_called(tmp_path: Path) -
     run = make_run(tmp_path / "run #1", {})
     (run / "samples").mkdir()
     (run / "samples" / "0000100-100% dance.mp4").touch()
-    record = read_run(run, "run")
-    (clip,) = clips_context(shown_clips([record], 8), ["run"], tmp_path / "page.html", embed=False)
-    assert clip["videos"][0]["source"] == "run%20%231/samples/0000100-100%25%20dance.mp4"
+    (clip,) = shown_clips([read_run(run, "run")], 8)
+    address = link_to(clip.videos[0][1].path, tmp_path / "page.html")
+    assert address == "run%20%231/samples/0000100-100%25%20dance.mp4"
 
 
 def test_scores_of_one_protocol_count_once(tmp_path: Path) -> None:
@@ -133,25 +142,52 @@ def test_numbers_keep_the_digits_they_need() -> None:
     assert [format_number(number) for number in numbers] == shown
 
 
-def test_chart_axes() -> None:
-    drawn = chart("m", {0: [(0, 1.0), (10, 3.0)], 2: [(5, math.nan), (10, 2.0)]}, "abc")
-    assert drawn is not None
-    assert not drawn.logarithmic
-    assert [line.name for line in drawn.lines] == ["a", "c"]
-    assert drawn.lines[0].points == "58.0,216.0 450.0,10.0"
-    assert drawn.lines[1].points == "450.0,113.0"
-    assert [tick.text for tick in drawn.y_ticks] == ["1", "1.5", "2", "2.5", "3"]
-    assert chart("m", {0: [(1, math.nan)]}, "a") is None
-    flat = chart("m", {0: [(1, 0.0), (2, 0.0)]}, "a")
-    assert flat is not None
-    assert "nan" not in flat.lines[0].points
-    long = chart("m", {0: [(100, 1.0), (9240, 2.0)]}, "a")
-    assert long is not None
-    assert [tick.text for tick in long.x_ticks] == ["2,000", "4,000", "6,000", "8,000"]
-    steep = chart("m", {0: [(1, 1e-3), (2, 1.0)]}, "a")
-    assert steep is not None
-    assert steep.logarithmic
-    assert [tick.text for tick in steep.y_ticks] == ["0.001", "0.01", "0.1", "1"]
+def test_durations_have_readable_units() -> None:
+    durations = [0.0456, 12.34, 185.0, 3725.0, math.nan]
+    shown = ["45.6 ms", "12.3 s", "3 min 05 s", "1 h 02 min", "–"]
+    assert [format_seconds(seconds) for seconds in durations] == shown
+
+
+def test_charts_leave_out_constants_and_what_is_not_finite(tmp_path: Path) -> None:
+    for name in "ab":
+        run = make_run(tmp_path / name, {}, steps=0)
+        lines = [
+            {"step": 1, "val/loss": 2.0, "lr": 1e-4, "steep": 0.001, "nan": math.nan},
+            {"step": 9, "lr": 1e-4, "steep": 1.0},
+        ]
+        (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with (tmp_path / "b" / "metrics.jsonl").open("a") as file:
+        file.write("\n" + json.dumps({"step": 9, "val/loss": 1.23456789}))
+    charts, constants = chart_data(read_runs([tmp_path]))
+    assert [(chart["metric"], chart["log"]) for chart in charts] == [
+        ("val/loss", False),
+        ("steep", True),
+    ]
+    assert charts[0]["lines"] == {
+        0: {"x": (1.0,), "y": [2.0]},
+        1: {"x": (1.0, 9.0), "y": [2.0, 1.2346]},
+    }
+    assert constants == {"lr": 1e-4}
+
+
+def test_runs_that_differ_only_in_their_seed_are_one_group(tmp_path: Path) -> None:
+    for name, beats, seed in (("a", "frame", 0), ("b", "none", 0), ("c", "frame", 1)):
+        make_run(tmp_path / name, {"seed": seed, "out": name, "music": {"beats": beats}})
+    groups = seed_groups(read_runs([tmp_path]))
+    assert groups == {"beats=frame (2 seeds)": [0, 2], "b": [1]}
+
+
+def test_best_values_follow_the_direction_of_the_metric() -> None:
+    values = {"a": 1.0, "b": 2.0, "c": math.nan}
+    assert best_runs("val/align_corrected", values) == {"b"}
+    assert best_runs("val/loss", values) == {"a"}
+    assert best_runs("shifted", values) == set()  # a control
+    assert best_runs("unknown", values) == set()
+    assert best_runs("val/loss", {"a": 1.0}) == set()
+    assert (
+        metric_title("val/align_pixels_corrected") == "Alignment, chance-corrected, decoded video"
+    )
+    assert metric_title("unknown/key") == "unknown/key"
 
 
 def test_thinning_keeps_the_mean_and_the_end() -> None:
