@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -98,6 +99,15 @@ class AISTDataModule(LightningDataModule):
             )
         self.splits, self.split_rule = assign(self._videos(), self.split)
         self._loader: VideoLoader | None = None
+
+    def with_content(self, content: ClipContent) -> AISTDataModule:
+        """Return a data module of the same clips whose batches carry something else.
+
+        Index, splits and decoded videos are shared, so nothing is read again.
+        """
+        other = copy.copy(self)
+        other.content, other._loader = content, self.loader
+        return other
 
     def _videos(self) -> list[_Video]:
         index = self.index

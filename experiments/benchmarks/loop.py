@@ -22,10 +22,9 @@ from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments.benchmarks.harness import print_table
 from experiments.config.load import Settings, load_settings
 from experiments.factories.stage1 import build_autoencoder
-from experiments.processes.ranks import Ranks
-from experiments.runs.folder import RunFolder
-from experiments.runs.log_file import log_to
-from experiments.runs.log_jsonl import JsonlLogger
+from experiments.runs.logs import JsonlLogger, log_to
+from experiments.training.caches import ensure_caches
+from experiments.training.resolve import ResolvedRun, resolve_run
 from experiments.training.stage_parts import StageParts
 from experiments.training.stages import build_parts
 from experiments.training.train import build_callbacks, build_trainer
@@ -108,31 +107,27 @@ def with_data(settings: Settings, folder: Path) -> Settings:
 
 def _measure(settings: Settings, stage: str, folder: Path) -> tuple[float, float]:
     """Milliseconds of a bare step, and of one in the loop: medians of the rounds' means."""
-    parts = build_parts(settings, stage, Ranks(1, 1, started=False))
     # As in a real run, except that no validation falls into the measured steps.
-    parts = replace(parts, validate_every=10 * STEPS)
+    run = replace(settings.run, devices=1, nodes=1, validate_every=10 * STEPS)
+    resolved = resolve_run(replace(settings, run=run, out=str(folder / f"run-{stage}")), stage)
+    parts = build_parts(resolved, ensure_caches(resolved))
     bare: list[float] = []
     loop: list[float] = []
     for _ in range(ROUNDS):
-        loop.append(statistics.mean(_loop_steps(settings, stage, parts, folder)))
+        loop.append(statistics.mean(_loop_steps(resolved, parts)))
         bare.append(statistics.mean(_bare_steps(parts)))
     return 1000.0 * statistics.median(bare), 1000.0 * statistics.median(loop)
 
 
-def _loop_steps(settings: Settings, stage: str, parts: StageParts, folder: Path) -> list[float]:
-    run = RunFolder(folder / f"run-{stage}")
-    run.last.parent.mkdir(parents=True, exist_ok=True)
+def _loop_steps(run: ResolvedRun, parts: StageParts) -> list[float]:
+    run.folder.last.parent.mkdir(parents=True, exist_ok=True)
     clock = _Clock()
     with log_to(None):
-        callbacks = build_callbacks(settings, stage, run, parts, lambda done, total: None)
-        trainer = build_trainer(
-            settings,
-            replace(parts, steps=STEPS),
-            Ranks(1, 1, started=False),
-            run,
-            [JsonlLogger(run.metrics)],
-            [clock, *callbacks],
-        )
+        callbacks = build_callbacks(run, parts, lambda done, total: None)
+        # The cadence of the real run is kept, over fewer steps.
+        short = replace(run, steps=STEPS)
+        logger = JsonlLogger(run.folder.metrics)
+        trainer = build_trainer(short, parts, [logger], [clock, *callbacks])
         trainer.fit(parts.module, datamodule=parts.data)
     return clock.durations()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
+from datamodules.aist import AISTDataModule, ClipContent
 from datamodules.cache import FeatureStore
 from datamodules.clips import ClipDataset
 from datamodules.index import Index
@@ -16,140 +16,101 @@ from datamodules.windows import music_clip_id
 from experiments.caching.latent_flow import TRAINING_SPLITS
 from experiments.config.load import Settings
 from experiments.factories.data import build_clip_data, build_music_store
-from experiments.factories.music import build_encoders
-from experiments.processes.progress import shown_progress
-from experiments.processes.ranks import ALONE, Ranks
+from experiments.factories.music import build_encoders, encoder_digests
+from experiments.processes.ranks import SINGLE_PROCESS, Ranks
 from experiments.processes.share import in_batches, share_work
 from lightning_modules.music import clap
-from lightning_modules.music.clap import weights_digest
 
 #: Clips at a time.
 BATCH = 4
 
 
-def hears_encoders(settings: Settings) -> bool:
-    """Whether the model hears music through a frozen encoder at all."""
-    return settings.music.clap or settings.music.clap_tokens or settings.music.wav2clip
-
-
 def music_stores(settings: Settings, index: Index) -> dict[str, FeatureStore]:
-    """The store of each feature that the conditioner will read, by the feature's name."""
-    music = settings.music
-    weights = {
-        "clap": music.clap_weights if music.clap else "",
-        "clap_tokens": music.clap_weights if music.clap_tokens else "",
-        "wav2clip": music.wav2clip_weights if music.wav2clip else "",
-    }
+    """Return the store of each feature of a frozen encoder that is on, by the feature's name."""
     return {
-        name: build_music_store(settings, index, name, weights_digest(Path(path)))
-        for name, path in weights.items()
-        if path
+        name: build_music_store(settings, index, name, digest)
+        for name, digest in encoder_digests(settings).items()
     }
 
 
 def cache_music(
     settings: Settings,
+    data: AISTDataModule,
+    stores: Sequence[FeatureStore],
     *,
-    splits: tuple[Split, ...] = TRAINING_SPLITS,
-    ranks: Ranks = ALONE,
+    splits: Sequence[Split] = TRAINING_SPLITS,
+    ranks: Ranks = SINGLE_PROCESS,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[FeatureStore, ...]:
-    """Embeddings of all clips of some splits under the encoders that `settings` name.
+) -> None:
+    """Compute the missing embeddings of all clips of some splits.
 
     Args:
-        settings: resolved.
-        splits: whose clips.
-        ranks: processes that share the clips out.
-        progress: called with (batches done, all batches).
-
-    Returns:
-        One store a feature; none where the model hears through no frozen encoder.
+        settings: Resolved.
+        data: The clips; what its batches carry does not matter.
+        stores: From `music_stores`; without any, nothing is computed.
+        splits: Splits whose clips are cached.
+        ranks: Processes that share the clips.
+        progress: Called with (batches done, all batches).
 
     Raises:
-        CheckpointError: an encoder is switched on, but its weights are not given or not its own.
+        CheckpointError: An encoder's weights are missing or belong to another network.
     """
     encoders = build_encoders(settings)
-    data = build_clip_data(settings, BATCH, frames="none", sample_rate=clap.SAMPLE_RATE)
-    stores = music_stores(settings, data.index)
     if encoders is None or not stores:
-        return ()
-    # Once by its name: a mirrored clip sounds like its original.
-    clips: dict[str, tuple[ClipDataset, int]] = {}
-    for split in splits:
-        dataset = data.dataset(split, view="clips")
-        for place, window in enumerate(dataset.windows):
-            clips.setdefault(
-                music_clip_id(data.index.names[window.video], window), (dataset, place)
-            )
+        return
+    clips = _clips_by_music(data, splits)
     names = list(clips)
 
     def write(places: range) -> None:
         chosen = [names[place] for place in places]
-        missing = [name for name in chosen if not all(s.has(name) for s in stores.values())]
+        missing = [name for name in chosen if not all(store.has(name) for store in stores)]
         if not missing:
             return
-        heard = [clips[name][0].__getitems__([clips[name][1]]) for name in chosen]
-        waveforms = torch.cat([batch.waveform for batch in heard if batch.waveform is not None])
+        batches = [clips[name][0].__getitems__([clips[name][1]]) for name in chosen]
+        waveforms = torch.cat([batch.waveform for batch in batches if batch.waveform is not None])
         frames = settings.clips.frames
-        found = encoders.features(waveforms, clap.SAMPLE_RATE, frames, heard[0].fps)
+        found = encoders.features(waveforms, clap.SAMPLE_RATE, frames, batches[0].fps)
         for row, name in enumerate(chosen):
             if name in missing:
-                for kind, store in stores.items():
-                    store.put(name, {kind: found[kind][row].half().cpu().contiguous()})
+                for store in stores:
+                    embedding = found[store.kind][row].half().cpu().contiguous()
+                    store.put(name, {store.kind: embedding})
 
     share_work(
         in_batches(len(names), BATCH), write, run=settings.run, ranks=ranks, progress=progress
     )
-    return tuple(stores.values())
 
 
-def cache_music_for_training(settings: Settings, ranks: Ranks) -> tuple[FeatureStore, ...]:
-    """Have the embeddings of all training and validation clips' sound on disk.
-
-    Args:
-        settings: Resolved.
-        ranks: Processes that train, and share out what is missing.
-
-    Returns:
-        One store a feature; none where the model hears through no frozen encoder.
-
-    Raises:
-        CheckpointError: If an encoder is switched on without its weights.
-    """
-    stores, missing = uncached_music(settings)
-    if not missing:
-        return stores
-    with shown_progress("Music embeddings") as progress:
-        return cache_music(settings, ranks=ranks, progress=progress)
-
-
-def uncached_music(settings: Settings) -> tuple[tuple[FeatureStore, ...], list[str]]:
-    """Where the embeddings of training and validation clips lie, and clips whose are not there."""
-    if not hears_encoders(settings):
-        return (), []
-    data = build_clip_data(settings, 1, frames="none")
-    stores = tuple(music_stores(settings, data.index).values())
+def missing_music(
+    stores: Sequence[FeatureStore], data: AISTDataModule, splits: Sequence[Split] = TRAINING_SPLITS
+) -> list[str]:
+    """Return the ids of the clips of some splits that are missing in any of the stores."""
+    if not stores:
+        return []
     names = {
         music_clip_id(data.index.names[window.video], window)
-        for split in TRAINING_SPLITS
+        for split in splits
         for window in data.windows(split)
     }
-    return stores, sorted(n for n in names if not all(store.has(n) for store in stores))
+    return sorted(name for name in names if not all(store.has(name) for store in stores))
 
 
 def cache_needed_music(
-    settings: Settings, needs: Sequence[str], split: Split, ranks: Ranks = ALONE
+    settings: Settings, needs: Sequence[str], split: Split, ranks: Ranks = SINGLE_PROCESS
 ) -> tuple[FeatureStore, ...]:
-    """Embeddings of a split's clips for a trained model, whatever the settings switch on.
+    """Cache the embeddings of a split's clips that a trained model needs.
 
     Args:
-        settings: resolved; with the encoders' weights.
-        needs: the features that the model hears.
-        split: whose clips.
-        ranks: processes that share the clips out.
+        settings: Resolved; with the encoders' weights. Which encoders are on does not matter.
+        needs: Music features of the model.
+        split: The clips.
+        ranks: Processes that share the clips.
+
+    Returns:
+        One store for each feature of a frozen encoder.
 
     Raises:
-        CheckpointError: a feature's weights are not given or not its own.
+        CheckpointError: An encoder's weights are missing or belong to another network.
     """
     music = replace(
         settings.music,
@@ -157,4 +118,22 @@ def cache_needed_music(
         clap_tokens="clap_tokens" in needs,
         wav2clip="wav2clip" in needs,
     )
-    return cache_music(replace(settings, music=music), splits=(split,), ranks=ranks)
+    settings = replace(settings, music=music)
+    data = build_clip_data(settings, BATCH, frames="none")
+    stores = tuple(music_stores(settings, data.index).values())
+    cache_music(settings, data, stores, splits=(split,), ranks=ranks)
+    return stores
+
+
+def _clips_by_music(
+    data: AISTDataModule, splits: Sequence[Split]
+) -> dict[str, tuple[ClipDataset, int]]:
+    """Return the data set and place of each clip; a mirrored clip shares its original's sound."""
+    sound = data.with_content(ClipContent(frames="none", sample_rate=clap.SAMPLE_RATE))
+    clips: dict[str, tuple[ClipDataset, int]] = {}
+    for split in splits:
+        dataset = sound.dataset(split, view="clips")
+        for place, window in enumerate(dataset.windows):
+            name = music_clip_id(data.index.names[window.video], window)
+            clips.setdefault(name, (dataset, place))
+    return clips

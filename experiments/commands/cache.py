@@ -1,4 +1,4 @@
-"""`dabfusion cache`: compute once what stage 2 would compute in every epoch."""
+"""`dabfusion cache`: compute once what stage 2 would otherwise compute in every epoch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 HELP = """Compute latent flow (and CLAP, Wav2CLIP) of all clips, and keep them on disk.
 
-`dabfusion train diffusion` does the same where it is missing. A second run computes what is missing
-only; a changed stage 1, clip length or data set gets a store of its own. With run.devices=N,
-torchrun or SLURM, several processes share the clips out."""
+`dabfusion train diffusion` computes what is missing in the same way. A second run computes only
+what is missing; another stage 1, clip length or data set has a store of its own. With
+run.devices=N, torchrun or SLURM, several processes share the clips."""
 
 EXAMPLES = [
     "dabfusion cache preset=aist128 data=aist autoencoder=runs/autoencoder-aist128",
@@ -36,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compute what is missing, behind a bar."""
+    """Compute what is missing, with a progress bar."""
     from experiments.config.load import settings_from_words
     from experiments.errors import SettingsError
     from experiments.processes.ranks import KEPT, is_main_rank, start_ranks
-    from experiments.training.checks import check_inputs
+    from experiments.training.inputs import check_inputs
 
     settings = settings_from_words(args.settings)
     if args.batch_size < 1:
@@ -52,24 +52,34 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cache(settings: Settings, args: argparse.Namespace) -> int:
-    from experiments.caching.latent_flow import cache_latent_flow
-    from experiments.caching.music import cache_music, hears_encoders
+    from experiments.caching.latent_flow import cache_latent_flow, load_stage1
+    from experiments.caching.music import cache_music, music_stores
+    from experiments.factories.data import build_clip_data
     from experiments.processes.cpu import set_up_processor
     from experiments.processes.progress import shown_progress
     from experiments.processes.ranks import find_ranks, is_main_rank
 
     set_up_processor(settings.run.threads)
     ranks, splits = find_ranks(settings.run), tuple(args.splits)
+    data = build_clip_data(settings, args.batch_size)
+    stage1 = load_stage1(settings.autoencoder)
     with shown_progress("Latent flow") as progress:
-        store = cache_latent_flow(
-            settings, splits=splits, batch_size=args.batch_size, ranks=ranks, progress=progress
+        flow = cache_latent_flow(
+            settings,
+            stage1,
+            data,
+            splits=splits,
+            batch_size=args.batch_size,
+            ranks=ranks,
+            progress=progress,
         )
-    folders = {"Latent flow": store.folder}
-    if hears_encoders(settings):
+    folders = {"Latent flow": flow.folder}
+    music = tuple(music_stores(settings, data.index).values())
+    if music:
         with shown_progress("Music embeddings") as progress:
-            music = cache_music(settings, splits=splits, ranks=ranks, progress=progress)
-        folders |= {kept.kind: kept.folder for kept in music}
+            cache_music(settings, data, music, splits=splits, ranks=ranks, progress=progress)
+        folders |= {store.kind: store.folder for store in music}
     if is_main_rank():
         for what, folder in folders.items():
-            print(f"{what} lies in {folder}.", file=sys.stderr)
+            print(f"{what} is in {folder}.", file=sys.stderr)
     return 0

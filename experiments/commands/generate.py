@@ -201,7 +201,7 @@ def _many(pipe: DabFusionPipeline, args: argparse.Namespace, listed: list[Listed
         share_work(
             in_batches(len(listed), args.batch),
             work,
-            networks=[pipe.autoencoder, pipe.denoiser, pipe.music] if ranks.world > 1 else [],
+            networks=[pipe.autoencoder, pipe.denoiser, pipe.music] if ranks.world_size > 1 else [],
             run=run,
             ranks=ranks,
             progress=progress,

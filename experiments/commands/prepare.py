@@ -150,8 +150,11 @@ def _check_encoders(settings: Settings) -> None:
 def _embed(settings: Settings) -> None:
     """Embeddings of all clips into the stores that training and `dabfusion cache` look into."""
     from datamodules.splits import SPLITS
-    from experiments.caching.music import cache_music
+    from experiments.caching.music import cache_music, music_stores
+    from experiments.factories.data import build_clip_data
     from experiments.processes.progress import shown_progress
 
+    data = build_clip_data(settings, 1, frames="none")
+    stores = tuple(music_stores(settings, data.index).values())
     with shown_progress("Music embeddings") as progress:
-        cache_music(settings, splits=SPLITS, progress=progress)
+        cache_music(settings, data, stores, splits=SPLITS, progress=progress)

@@ -1,4 +1,4 @@
-"""`dabfusion train`: teach one stage, or go on teaching it."""
+"""`dabfusion train`: train one stage, or resume its training."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import argparse
 import shlex
 import sys
 
-HELP = """Train a stage: the latent-flow auto-encoder, then the diffusion over its flow.
+HELP = """Train a stage: the latent-flow autoencoder, then the diffusion over its flow.
 
-Between them, where wanted: music-adapter teaches adapters over frozen music embeddings the genres
-of dance music; stage 2 takes them with music.adapter=RUN.
+Optionally in between: music-adapter trains adapters over frozen music embeddings to recognize dance
+genres; stage 2 uses them with music.adapter=RUN.
 
 The run folder (out=, by default runs/STAGE-PRESET) gets the settings, a manifest, metrics as JSON
-lines beside Weights & Biases, checkpoints, samples with sound and, at the end, the exported
-networks. A run that was stopped in any way goes on with resume=auto, bit by bit as if it had not
-been stopped."""
+lines in addition to Weights & Biases, checkpoints, samples with sound and, at the end, the exported
+networks. A run that was stopped in any way continues with resume=auto, with the same result, bit by
+bit, as if it had not been stopped."""
 
 EXAMPLES = [
     "dabfusion train autoencoder preset=aist128 data=aist",
@@ -22,18 +22,23 @@ EXAMPLES = [
     "dabfusion train diffusion preset=aist128 data=aist autoencoder=RUN --dry-run   # the plan",
     "dabfusion train music-adapter preset=aist128 data=aist music.clap_weights=clap.pt "
     "music.wav2clip_weights=Wav2CLIP.pt",
-    "dabfusion train autoencoder preset=aist128 data=aist resume=auto               # go on",
+    "dabfusion train autoencoder preset=aist128 data=aist resume=auto               # resume",
     "dabfusion train autoencoder preset=aist128 data=aist run.devices=8             # eight GPUs",
     "torchrun --nnodes 2 --nproc-per-node 8 -m experiments.cli train autoencoder preset=aist128 "
     "data=aist",
 ]
 
+#: What to do after each stage.
+_NEXT = {
+    "autoencoder": "dabfusion train diffusion data={data} autoencoder={run} preset=...",
+    "music-adapter": "dabfusion train diffusion data={data} music.adapter={run} preset=...",
+    "diffusion": "dabfusion generate {run} IMAGE SONG dance.mp4",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "stage", choices=["autoencoder", "diffusion", "music-adapter"], help="what to train"
-    )
+    parser.add_argument("stage", choices=list(_NEXT), help="what to train")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see `dabfusion settings`")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan (steps, memory, disk, time) and stop"
@@ -46,22 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check, then train, or print the plan."""
+    """Check the settings, then train, or print the plan."""
     from experiments.config.load import settings_from_words
-    from experiments.processes.ranks import RESUME, find_ranks, is_main_rank, start_ranks
-    from experiments.training.checks import check_inputs
-    from experiments.training.resume import decide_start
+    from experiments.processes.ranks import RESUME, is_main_rank, start_ranks
+    from experiments.training.resume import find_start
 
     settings = settings_from_words(args.settings)
-    if is_main_rank():
-        check_inputs(settings, args.stage)
+    # Refuse before Lightning is loaded, and before the other processes are started.
+    find_start(settings, args.stage, 0)
     if args.dry_run:
         from experiments.training.plan import print_plan
 
         print_plan(settings, args.stage, probe=not args.no_probe)
         return 0
-    if not find_ranks(settings.run).started:
-        decide_start(settings, args.stage, 0)  # refuse in one voice, before the ranks start
     status = start_ranks(settings.run, RESUME)
     if status is not None:
         return status
@@ -74,14 +76,6 @@ def run(args: argparse.Namespace) -> int:
             from experiments.training.adapter import REPORT, print_report
 
             print_report(folder.export / REPORT)
-        print(_next(args.stage, folder.path.as_posix(), settings.data))
+        run_name, data = shlex.quote(folder.path.as_posix()), shlex.quote(settings.data)
+        print(f"Next: {_NEXT[args.stage].format(run=run_name, data=data)}")
     return 0
-
-
-def _next(stage: str, folder: str, data: str) -> str:
-    folder, data = shlex.quote(folder), shlex.quote(data)
-    if stage == "autoencoder":
-        return f"Next: dabfusion train diffusion data={data} autoencoder={folder} preset=..."
-    if stage == "music-adapter":
-        return f"Next: dabfusion train diffusion data={data} music.adapter={folder} preset=..."
-    return f"Next: dabfusion generate {folder} PICTURE SONG dance.mp4"

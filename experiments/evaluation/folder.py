@@ -17,7 +17,7 @@ from datamodules.errors import DataError
 from datamodules.files import VIDEO_SUFFIXES
 from experiments.config.run import RunSettings
 from experiments.evaluation.clips import ScoredClip, score_clips
-from experiments.processes.ranks import ALONE, Ranks
+from experiments.processes.ranks import SINGLE_PROCESS, Ranks
 from experiments.processes.share import share_work
 from metrics.functional.optical_flow import FlowMethod
 from metrics.functional.warping import warp_errors_of_video
@@ -125,7 +125,7 @@ def score_folder(
     folder: Path,
     options: FolderOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
     more: MoreScores | None = None,
 ) -> FolderScores:
     """Score every video of a folder; what cannot be scored is listed and never stops it.

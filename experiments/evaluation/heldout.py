@@ -18,7 +18,7 @@ from datamodules.batch import ClipBatch, to_unit
 from datamodules.splits import Split
 from experiments.config.run import RunSettings
 from experiments.evaluation.clips import Row, ScoredClip, clip_rows, score_clips
-from experiments.processes.ranks import ALONE, Ranks
+from experiments.processes.ranks import SINGLE_PROCESS, Ranks
 from experiments.processes.share import in_batches, share_work
 from lightning_modules.pipeline import DabFusionPipeline
 from lightning_modules.randomness import Purpose, generator_for
@@ -61,7 +61,7 @@ def score_heldout(
     clips: int = 0,
     shown: int = 6,
     run: RunSettings | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
     progress: Callable[[int, int], None] | None = None,
 ) -> HeldoutScores:
     """Generate and score the clips of a split.

@@ -1,19 +1,20 @@
-"""How arithmetic uses the CPU of this process: its threads, and memory that it keeps."""
+"""CPU threads of this process, and how it keeps freed memory."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
 
+# From glibc's malloc.h, which ctypes cannot read.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
 
 
 def set_up_processor(threads: int = 0) -> None:
-    """Prepare for training or sampling on the CPU; results stay the same bit by bit.
+    """Prepare for training or sampling on the CPU; results do not change.
 
     Args:
-        threads: For arithmetic; 0 leaves them as PyTorch likes.
+        threads: Threads for arithmetic; 0 keeps the PyTorch default.
     """
     import torch
 
@@ -24,15 +25,15 @@ def set_up_processor(threads: int = 0) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library reuse large blocks instead of giving each back to the system.
+    """Make the C library reuse large blocks instead of returning each to the system.
 
     PyTorch allocates the output of every operation anew. glibc maps each block above 32 MB from the
     system and unmaps it when it is freed, and the system clears its pages at the next use. That
-    slows networks of the published size, whose blocks are that large, and not the quickstart's. The
-    peak of memory grows a little, because freed blocks are not always fit for the next one.
+    slows down networks of the published size, whose blocks are that large. The peak of memory grows
+    a little, because freed blocks do not always fit the next request.
 
     Returns:
-        Whether the C library is glibc and took the settings.
+        Whether the C library is glibc and accepted the settings.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

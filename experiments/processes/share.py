@@ -1,8 +1,7 @@
-"""Work that is shared out among the processes of a command: caching, generating, scoring.
+"""Work shared among the processes of a command: caching, generating, scoring.
 
-Rank r of w processes does pieces r, r + w, ...: every piece on one rank, once, with none repeated
-to fill up. What comes of them is gathered in the order of the pieces, so that it does not depend on
-how many processes there were.
+Rank r of w processes does items r, r + w, ...: every item once, on one rank. Results are gathered
+in the order of the items, so they do not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -13,55 +12,55 @@ from typing import TypeVar
 from torch import nn
 
 from experiments.config.run import RunSettings
-from experiments.processes.ranks import ALONE, Ranks
+from experiments.processes.ranks import SINGLE_PROCESS, Ranks
 
-Piece = TypeVar("Piece")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def share_work(
-    pieces: Sequence[Piece],
-    work: Callable[[Piece], Result],
+    items: Sequence[Item],
+    work: Callable[[Item], Result],
     *,
     networks: Sequence[nn.Module] = (),
     run: RunSettings | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Result]:
-    """Do all pieces of work, each on one of the processes, by the Trainer that also trains.
+    """Do all items of work, each on one of the processes, with Lightning's Trainer.
 
     Args:
-        pieces: The same in every process.
-        work: Does one piece; what it returns travels between processes, so it is on the CPU.
-        networks: Moved to this process's device for as long as the work takes.
-        run: Where to compute.
+        items: The same in every process.
+        work: Does one item; its result is sent between processes, so it should be on the CPU.
+        networks: Moved to this process's device while the work is done.
+        run: Accelerator and timeouts.
         ranks: Processes that take part.
-        progress: Called on rank 0 with (pieces done, all pieces), as if all were equally fast.
+        progress: Called on rank 0 with (items done, all items), as if all ranks were equally fast.
 
     Returns:
-        What `work` returned for each piece, in order, in every process.
+        The result of each item, in order, in every process.
 
     Raises:
-        RankLost: If another process is gone or silent.
-        Interrupted: At Ctrl-C or SIGTERM.
+        RankLost: Another process died or does not answer.
+        Interrupted: On Ctrl-C or SIGTERM.
     """
     if progress is not None:
-        progress(0, len(pieces))
-    if ranks.world == 1 and not networks:  # nothing to share or to move: Lightning stays unloaded
+        progress(0, len(items))
+    if ranks.world_size == 1 and not networks:  # nothing to share or move: do not load Lightning
         done: list[Result] = []
-        for piece in pieces:
-            done.append(work(piece))
+        for item in items:
+            done.append(work(item))
             if progress is not None:
-                progress(len(done), len(pieces))
+                progress(len(done), len(items))
         return done
-    from experiments.processes.share_trainer import predict_pieces
+    from experiments.processes.share_trainer import predict_items
 
-    return predict_pieces(pieces, work, networks, run or RunSettings(), ranks, progress)
+    return predict_items(items, work, networks, run or RunSettings(), ranks, progress)
 
 
 def in_batches(count: int, size: int) -> list[range]:
-    """Places 0 to count - 1 cut into batches; the same cut for any number of processes.
+    """Return places 0 to count - 1 in batches, the same for any number of processes.
 
-    What a network computes of a clip may differ in the last bit with the other clips of its batch.
+    What a network computes for a clip may differ in the last bit with the other clips of its batch.
     """
     return [range(first, min(first + size, count)) for first in range(0, count, size)]

@@ -187,9 +187,12 @@ def train_autoencoder(plan: QuickstartPlan, progress: Progress) -> None:
 
 def cache_flow(plan: QuickstartPlan, progress: Progress) -> None:
     """Step 4."""
-    from experiments.caching.latent_flow import cache_latent_flow
+    from experiments.caching.latent_flow import cache_latent_flow, load_stage1
+    from experiments.factories.data import build_clip_data
 
-    cache_latent_flow(stage_settings(plan, plan.diffusion), progress=progress)
+    settings = stage_settings(plan, plan.diffusion)
+    stage1, data = load_stage1(plan.autoencoder), build_clip_data(settings, 8)
+    cache_latent_flow(settings, stage1, data, progress=progress)
 
 
 def train_diffusion(plan: QuickstartPlan, progress: Progress) -> None:

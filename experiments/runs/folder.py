@@ -1,14 +1,14 @@
-"""Run folders: what is in one, written so that a kill at any moment leaves the last whole state.
+"""Run folders: their files, written so that a kill at any moment leaves the last whole state.
 
     config.yaml        the resolved settings
-    manifest.json      where it comes from: command, commit, versions, hardware, data digest
-    metrics.jsonl      one JSON object a line: step, seconds since the start, metrics
+    manifest.json      provenance: command, commit, versions, hardware, data digest
+    metrics.jsonl      one JSON object per line: step, seconds since the start, metrics
     checkpoints/       last.ckpt, best.ckpt, and step-N.ckpt where run.keep_every says so
     samples/           videos with sound
-    export/            the trained networks, to be used without this package's training part
+    export/            the trained networks, which load without the training code
     log.txt            messages and tracebacks
 
-No path inside a run folder is absolute, so it can be moved, renamed and continued elsewhere.
+No path in a run folder is absolute, so it can be moved, renamed and resumed elsewhere.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from datamodules.files import write_text
 from experiments.config.load import Settings, from_dict, read_yaml, to_dict
 from experiments.errors import SettingsError
 
-#: Version of the run folder's format; raised when an older reader would misread a folder.
+#: Version of the format; increased when an older version would misread a folder.
 FORMAT = 1
 STAGES = ("autoencoder", "diffusion", "music-adapter")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of one run, and reading and writing of its small files."""
+    """The paths of one run, and methods that read and write its small files."""
 
     path: Path
 
@@ -43,22 +43,22 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        """Where the run comes from."""
+        """Provenance of the run."""
         return self.path / "manifest.json"
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line."""
+        """Metrics, one JSON object per line."""
         return self.path / "metrics.jsonl"
 
     @property
     def last(self) -> Path:
-        """The newest checkpoint, from which a run goes on."""
+        """The newest checkpoint, from which a run resumes."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
     def best(self) -> Path:
-        """The checkpoint with the best validation."""
+        """The checkpoint of the best validation."""
         return self.path / "checkpoints" / "best.ckpt"
 
     @property
@@ -77,7 +77,7 @@ class RunFolder:
         return self.path / "log.txt"
 
     def exists(self) -> bool:
-        """Whether a run has been started here; its manifest is the first sign of it."""
+        """Return whether a run has been started here."""
         return self.manifest.exists() or self.last.exists()
 
     def write_settings(self, settings: Settings) -> None:
@@ -85,10 +85,10 @@ class RunFolder:
         write_text(self.config, yaml.safe_dump(to_dict(settings), sort_keys=False))
 
     def read_settings(self) -> Settings:
-        """The settings of `config.yaml`.
+        """Read the settings in `config.yaml`.
 
         Raises:
-            SettingsError: If they are missing, unreadable or of another version of the program.
+            SettingsError: They are missing, unreadable or of another version of the program.
         """
         if not self.config.is_file():
             raise SettingsError(
@@ -102,10 +102,10 @@ class RunFolder:
         write_text(self.manifest, json.dumps(manifest, indent=2) + "\n")
 
     def read_manifest(self) -> dict[str, Any]:
-        """The manifest, checked for a format that this version reads.
+        """Read the manifest.
 
         Raises:
-            SettingsError: If it is missing, unreadable or of a newer format.
+            SettingsError: It is missing, unreadable or of another format.
         """
         try:
             manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
@@ -116,7 +116,7 @@ class RunFolder:
             ) from error
         except (ValueError, RecursionError) as error:
             raise SettingsError(
-                f'"{self.manifest}" is no readable JSON; restore it from a copy of the run.'
+                f'"{self.manifest}" is not valid JSON; restore it from a copy of the run.'
             ) from error
         found = manifest.get("format") if isinstance(manifest, dict) else None
         if found != FORMAT:
@@ -132,7 +132,7 @@ class RunFolder:
         return dict(manifest)
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:
-        """The lines of `metrics.jsonl`; a last line cut off by a kill is left out."""
+        """Yield the lines of `metrics.jsonl`, without a last line that a kill has cut off."""
         if not self.metrics.exists():
             return
         with self.metrics.open(encoding="utf-8") as file:

@@ -1,24 +1,27 @@
-"""Weights & Biases: online where this machine is logged in, offline elsewhere, off if asked."""
+"""Weights & Biases: online where this machine is logged in, otherwise offline, or off."""
 
 from __future__ import annotations
 
 import netrc
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import Logger
 
+from experiments.config.run import RunSettings
 from experiments.errors import SettingsError
 
 DEFAULT_HOST = "https://api.wandb.ai"
 
 
 def logged_in() -> bool:
-    """Whether this machine has a key for Weights & Biases, by environment or netrc file.
+    """Return whether this machine has a key for Weights & Biases, by environment or netrc file.
 
-    Only whether there is one is looked at: the key itself is left to wandb.
+    This only checks that there is a key; the key itself is read by wandb.
     """
     if os.environ.get("WANDB_API_KEY"):
         return True
@@ -31,18 +34,18 @@ def logged_in() -> bool:
 
 
 def wandb_mode(choice: str) -> str:
-    """`online`, `offline` or `off`.
+    """Return `online`, `offline` or `off`.
 
     Args:
-        choice: The setting `run.wandb`; WANDB_MODE in the environment decides where it is `auto`.
+        choice: The setting `run.wandb`; with `auto`, WANDB_MODE in the environment decides first.
 
     Raises:
-        SettingsError: If `online` is asked for without being logged in.
+        SettingsError: `online` is requested on a machine that is not logged in.
     """
     if choice == "auto":
-        asked = os.environ.get("WANDB_MODE", "")
-        if asked in ("disabled", "offline"):
-            return "off" if asked == "disabled" else "offline"
+        requested = os.environ.get("WANDB_MODE", "")
+        if requested in ("disabled", "offline"):
+            return "off" if requested == "disabled" else "offline"
         return "online" if logged_in() else "offline"
     if choice == "online" and not logged_in():
         raise SettingsError(
@@ -54,38 +57,39 @@ def wandb_mode(choice: str) -> str:
 
 
 def build_wandb_logger(
-    folder: Path,
-    mode: str,
-    run_id: str,
-    project: str,
-    name: str,
-    group: str,
-    config: dict[str, Any],
+    folder: Path, mode: str, run_id: str, run: RunSettings, config: dict[str, Any]
 ) -> WandbLogger:
-    """A logger that goes on in the run `run_id`, or begins it.
+    """Return a logger that resumes the wandb run `run_id`, or starts it.
 
     Args:
-        folder: The run folder; wandb writes below its `wandb/`.
+        folder: The run folder; wandb writes to its `wandb/`.
         mode: `online` or `offline`.
         run_id: Kept in the run's manifest, so that a resumed run logs to the same place.
-        project: As at Weights & Biases.
-        name: The run's name there.
-        group: The run's group there, or empty.
+        run: Project, name and group at Weights & Biases.
         config: The resolved settings.
     """
     import wandb
 
-    logger = WandbLogger(
-        name=name,
-        save_dir=str(folder),
+    # Started here and not by WandbLogger, which passes wandb an argument that it warns about.
+    experiment = wandb.init(
+        name=run.name or folder.name,
+        dir=str(folder),
         id=run_id,
-        project=project,
-        offline=mode == "offline",
-        resume="allow",
-        group=group or None,
+        project=run.project,
+        group=run.group or None,
         config=config,
+        mode="offline" if mode == "offline" else "online",
+        resume="allow",
         settings=wandb.Settings(silent=True, console="off"),
     )
-    # Lightning passes it in any case, and wandb warns of it in any case.
-    logger._wandb_init.pop("anonymous", None)
-    return logger
+    # The x axis of all curves, as WandbLogger would define it.
+    experiment.define_metric("trainer/global_step")
+    experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(experiment=experiment, save_dir=str(folder))
+
+
+def finish_wandb(loggers: Iterable[Logger]) -> None:
+    """End the run at Weights & Biases, so that this process can start another one."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()

@@ -1,4 +1,4 @@
-"""Where a run comes from: code, versions, machine, data, command."""
+"""Provenance of a run: code, versions, machine, data, command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 from experiments.config.load import Settings
 from experiments.runs.folder import FORMAT
 
-#: Packages whose versions decide what a run computes.
+#: Packages whose versions affect the results.
 PACKAGES = (
     "dabfusion-lightning",
     "torch",
@@ -33,8 +33,8 @@ PACKAGES = (
     "decord",
     "av",
 )
-#: The files that decide what a run computes, for git: `*` is any path. Not the whole checkout,
-#: which may hold a virtual environment or data.
+#: Patterns of the source files for git, where `*` matches any path. Not the whole checkout, which
+#: may hold a virtual environment or data.
 SOURCES = tuple(
     f"{package}/*.{suffix}"
     for package in ("datamodules", "experiments", "lightning_modules", "metrics")
@@ -45,18 +45,18 @@ DIFF_LIMIT = 100_000
 
 
 def build_manifest(settings: Settings, stage: str) -> dict[str, Any]:
-    """All that is known of a run at its start.
+    """Return the provenance of a run that starts now.
 
     Args:
         settings: The resolved settings.
-        stage: `autoencoder` or `diffusion`.
+        stage: `autoencoder`, `diffusion` or `music-adapter`.
     """
     return {
         "format": FORMAT,
         "stage": stage,
         "preset": settings.preset,
         "seed": settings.seed,
-        # An agent of a Weights & Biases sweep has named the run already.
+        # An agent of a Weights & Biases sweep has already named the run.
         "wandb_id": os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4),
         "command": shlex.join(["dabfusion", *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -71,13 +71,13 @@ def build_manifest(settings: Settings, stage: str) -> dict[str, Any]:
 
 
 def code_state(root: Path | None = None) -> dict[str, Any]:
-    """The commit of this checkout and what is changed in it; empty for an installed copy.
+    """Return the commit of this checkout and its changes; empty for an installed copy.
 
-    `diff` holds the changes and `untracked` the new source files as {path: text}, each up to
-    `DIFF_LIMIT` characters in all; `diff_sha256` stands for both in full.
+    `diff` holds the changes and `untracked` the new source files as {path: text}, each cut off
+    after `DIFF_LIMIT` characters in total; `diff_sha256` is the hash of both in full.
 
     Args:
-        root: the checkout; None for the one that this module lies in.
+        root: The checkout; None for the one that contains this module.
     """
     root = root or Path(__file__).resolve().parents[2]
     commit = _git(root, "rev-parse", "HEAD")
@@ -97,7 +97,7 @@ def code_state(root: Path | None = None) -> dict[str, Any]:
 
 
 def _untracked(root: Path) -> dict[str, str]:
-    """Text of the source files that git neither knows nor ignores."""
+    """Return the text of source files that git neither tracks nor ignores."""
     listed = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *SOURCES) or ""
     found = {}
     for name in filter(None, listed.split("\0")):
@@ -109,7 +109,7 @@ def _untracked(root: Path) -> dict[str, str]:
 
 
 def _within(texts: dict[str, str], limit: int) -> dict[str, str]:
-    """`texts`, cut off after `limit` characters in all."""
+    """Return `texts`, cut off after `limit` characters in total."""
     kept = {}
     for name, text in texts.items():
         kept[name] = text[:limit]
@@ -118,7 +118,7 @@ def _within(texts: dict[str, str], limit: int) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide what is computed."""
+    """Return the versions of Python and of the packages that affect the results."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -129,7 +129,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, memory and GPUs of this machine; no name or address of it."""
+    """Return processor, memory and GPUs of this machine, without its name or address."""
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -147,14 +147,14 @@ def machine() -> dict[str, Any]:
 
 
 def stage1_digest(settings: Settings) -> str | None:
-    """The digest of the stage 1 that `autoencoder` names; None where it names none."""
+    """Return the digest of the stage 1 in the setting `autoencoder`; None if that is empty."""
     from lightning_modules.checkpoints import read_metadata
 
     return read_metadata(settings.autoencoder)["digest"] if settings.autoencoder else None
 
 
 def data_digest(data: Path) -> str | None:
-    """The digest that `dabfusion prepare` left in `dataset.json`, or else that of the file."""
+    """Return the digest in `dataset.json` of a prepared folder, or else that of the file."""
     try:
         text = (data / "dataset.json").read_text(encoding="utf-8")
         digest = json.loads(text).get("digest")

@@ -1,4 +1,4 @@
-"""Checkpoints that a kill at any moment cannot break, and from which a run goes on exactly."""
+"""Checkpoints that a kill at any moment cannot damage, and from which a run resumes exactly."""
 
 from __future__ import annotations
 
@@ -13,36 +13,30 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from datamodules.files import replacing
 from experiments.errors import SettingsError
+from experiments.processes.trainer import restore_logged_step, validation_follows
 from experiments.runs.folder import FORMAT, RunFolder
-from experiments.runs.log_jsonl import JsonlLogger
-from experiments.training.signals import validation_follows
+from experiments.runs.logs import JsonlLogger
 
-#: Key under which a checkpoint says what run it belongs to.
+#: Key of the header in a checkpoint: format, stage and step.
 KEY = "dabfusion"
 
 
 class RunCheckpoints(Callback):
-    """Writes last.ckpt every so many steps, at the end and on SIGTERM; best.ckpt by a validation.
+    """Write last.ckpt at a fixed interval, at the end and on SIGTERM, and best.ckpt.
 
-    A step that validates is written after its validation, so that a resumed run never owes one.
+    A step with a validation is written after it, so that a resumed run never has to repeat one.
 
     Args:
         folder: The run.
-        stage: `autoencoder` or `diffusion`; kept in the checkpoint.
+        stage: Kept in the checkpoint.
         every: Steps between two writings of last.ckpt.
         keep_every: Steps between two checkpoints kept as step-N.ckpt; 0 keeps none.
-        monitor: Metric that says which validation was best; without it there is no best.ckpt.
-        maximise: Whether more of it is better.
+        monitor: Validation metric of which the lowest value is best. A validation that does not
+            log it, or logs a value that is not finite, is never the best.
     """
 
     def __init__(
-        self,
-        folder: RunFolder,
-        stage: str,
-        every: int,
-        keep_every: int,
-        monitor: str,
-        maximise: bool,
+        self, folder: RunFolder, stage: str, every: int, keep_every: int, monitor: str
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -50,14 +44,13 @@ class RunCheckpoints(Callback):
         self.every = every
         self.keep_every = keep_every
         self.monitor = monitor
-        self.maximise = maximise
         self.best_value: float | None = None
         self.best_step = 0
         self._written_step = 0
         self._resumed = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note whether this is a run that goes on."""
+        """Note whether this run is resumed, and drop metrics that it will log again."""
         self._resumed = trainer.global_step > 0
         self._written_step = trainer.global_step
         for logger in trainer.loggers:
@@ -67,11 +60,9 @@ class RunCheckpoints(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Let the loggers count on from the right step after a resume."""
+        """Let the loggers continue at the right step after a resume."""
         if self._resumed:
-            # Lightning counts the steps for its loggers apart from those of the optimiser, and its
-            # count depends on the hook in which the checkpoint was written.
-            trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+            restore_logged_step(trainer)
             self._resumed = False
 
     def on_train_batch_end(
@@ -82,7 +73,7 @@ class RunCheckpoints(Callback):
             self._write_due(trainer, trainer.global_step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the best, then what is due."""
+        """Write best.ckpt if this validation is the best, then what is due."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         value = trainer.callback_metrics.get(self.monitor)
@@ -93,34 +84,31 @@ class RunCheckpoints(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Write the last step on SIGTERM, if it is whole.
-
-        Not in the middle of a validation, which is then made again: the steps since the last
-        writing are. Nor in one of several processes, which the others may not follow.
-        """
+        """Write the last step on SIGTERM, if it is complete."""
+        # Several processes do not write here, because the others may not take part in saving.
         if not isinstance(exception, SIGTERMException) or trainer.world_size > 1:
             return
+        # A validation that was cut short is repeated, from the last step that was written.
         if trainer.global_step > self._written_step and not trainer.validating:
             self._write(trainer, self.folder.last)
 
     def state_dict(self) -> dict[str, Any]:
-        """What was best so far."""
+        """Return the best value so far and its step."""
         return {"best_value": self.best_value, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         self.best_value = state_dict["best_value"]
         self.best_step = int(state_dict["best_step"])
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Say what the file is."""
+        """Add the header."""
         checkpoint[KEY] = {"format": FORMAT, "stage": self.stage, "step": trainer.global_step}
 
     def _offer_best(self, trainer: Trainer, value: float) -> None:
-        known = self.best_value
-        if known is not None and not (value > known if self.maximise else value < known):
+        if self.best_value is not None and not value < self.best_value:
             return
         self.best_value, self.best_step = value, trainer.global_step
         self._write(trainer, self.folder.best)
@@ -143,22 +131,22 @@ class RunCheckpoints(Callback):
 
 
 def read_header(path: Path, stage: str) -> dict[str, Any]:
-    """What a checkpoint says of itself (format, stage, step), checked.
+    """Read and check the header of a checkpoint: format, stage, step.
 
     Args:
-        path: A file under `checkpoints/`.
-        stage: The stage that it must be of.
+        path: A file in `checkpoints/`.
+        stage: The expected stage.
 
     Raises:
-        SettingsError: If it is truncated, holds code, or is of another stage or format.
-        FileNotFoundError: If there is none.
+        SettingsError: It is truncated, holds code, or is of another stage or format.
+        FileNotFoundError: There is no such file.
     """
     checkpoint = read_checkpoint(path)
     header = checkpoint.get(KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(header, dict):
         raise SettingsError(
-            f'"{path}" is no checkpoint of dabfusion; the commands import-lfdm and export-lfdm '
-            "deal with those of LFDM and MRAA."
+            f'"{path}" is not a checkpoint of dabfusion; use the commands import-lfdm and '
+            "export-lfdm for checkpoints of LFDM and MRAA."
         )
     if header.get("format") != FORMAT:
         raise SettingsError(
@@ -167,24 +155,24 @@ def read_header(path: Path, stage: str) -> dict[str, Any]:
         )
     if header.get("stage") != stage:
         raise SettingsError(
-            f'"{path}" is a checkpoint of `train {header.get("stage")}`, and one of '
+            f'"{path}" is a checkpoint of `train {header.get("stage")}`, but one of '
             f"`train {stage}` is expected."
         )
     return dict(header)
 
 
 def read_checkpoint(path: Path) -> Any:
-    """The content of a checkpoint, read without running any code in it, on the CPU.
+    """Read a checkpoint to the CPU without running any code in it.
 
     Raises:
-        SettingsError: If it is truncated or holds more than numbers.
-        FileNotFoundError: If there is none.
+        SettingsError: It is truncated, or holds other objects than tensors and numbers.
+        FileNotFoundError: There is no such file.
     """
     try:
-        # Mapped: looking at the header of a large file reads little of it.
+        # Memory-mapped, so that reading the header of a large file reads little of it.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         raise SettingsError(
-            f'"{path}" is no readable checkpoint: it is cut off, or holds more than numbers; '
-            "take another checkpoint of the run."
+            f'"{path}" is not a readable checkpoint: it is truncated, or holds other objects '
+            "than tensors; use another checkpoint of the run."
         ) from error

@@ -1,32 +1,41 @@
-"""What a training would do and cost, before it is started: `dabfusion train --dry-run`."""
+"""`dabfusion train --dry-run`: what a training would do and cost, with a few timed steps."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from datamodules.index import read_index
 from experiments.config.load import Settings
-from experiments.processes.ranks import ALONE, find_ranks
-from experiments.training.cadence import (
-    check_prepared_size,
-    stage_batch,
-    stage_steps,
-    validation_interval,
-)
-from experiments.training.resume import decide_start
+from experiments.errors import SettingsError
+from experiments.factories.stage1 import build_autoencoder
+from experiments.factories.stage2_networks import build_conditioner, build_denoiser
+from experiments.processes.ranks import Ranks
+from experiments.runs.folder import RunFolder
+from experiments.runs.logs import log_to
+from experiments.training.caches import Caches, find_caches
+from experiments.training.resolve import ResolvedRun, resolve_run
+from experiments.training.stages import build_parts
+from experiments.training.train import build_trainer
+
+#: Timed steps, and steps before them, which load kernels and fill caches.
+STEPS, WARMUP = 5, 2
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes that follow from the networks alone."""
+    """Parameters of a stage's networks, and the bytes that follow from them."""
 
     trained: int
-    """Parameters that learn."""
     frozen: int
-    """Parameters that do not."""
 
     @property
     def checkpoint(self) -> int:
@@ -35,7 +44,7 @@ class Sizes:
 
     @property
     def resident(self) -> int:
-        """Bytes in memory before any activation: as a checkpoint, and the gradient."""
+        """Bytes in memory before any activation: as a checkpoint, plus the gradient."""
         return self.checkpoint + 4 * self.trained
 
 
@@ -44,69 +53,126 @@ def print_plan(settings: Settings, stage: str, probe: bool) -> None:
 
     Args:
         settings: Resolved.
-        stage: `autoencoder` or `diffusion`.
-        probe: Run some steps to measure time and memory.
+        stage: `autoencoder`, `diffusion` or `music-adapter`.
+        probe: Run a few steps to measure time and memory.
+
+    Raises:
+        SettingsError: The training could not be started, or its steps could not be timed.
     """
-    ranks, steps = find_ranks(settings.run), stage_steps(settings, stage)
-    start = decide_start(settings, stage, steps)
-    batch_size = stage_batch(settings, stage, ranks.world)
-    check_prepared_size(settings, read_index(Path(settings.data)).settings.size)
-    sizes = count_parameters(_networks(settings, stage))
-    keep = settings.run.keep_every
-    kept = steps // keep if keep else 0
-    exchanged = f"{_bytes(4 * sizes.trained)} exchanged a step" if ranks.world > 1 else "alone"
+    run = resolve_run(settings, stage)
+    ranks, left = run.ranks, run.steps - run.start.step
+    sizes = count_parameters(_networks(run))
+    kept = run.steps // settings.run.keep_every if settings.run.keep_every else 0
+    exchanged = f"{_bytes(4 * sizes.trained)} exchanged per step"
+    shared = exchanged if ranks.world_size > 1 else "nothing exchanged"
+    begins = f"resumes at step {run.start.step}" if run.start.step else "new"
+    if run.start.finished:
+        begins = "already finished"
     rows = [
         ("stage", f"{stage}, preset {settings.preset or '(defaults)'}, seed {settings.seed}"),
-        ("run folder", f"{start.folder.path} ({_beginning(start.step, start.finished)})"),
-        ("steps", f"{steps - start.step} of {steps}, {batch_size} clips each"),
-        ("processes", f"{ranks.devices} on each of {ranks.nodes} machine(s), {exchanged}"),
-        ("validation", f"every {validation_interval(settings, steps)} steps"),
-        ("parameters", f"{sizes.trained:,} learn, {sizes.frozen:,} do not"),
-        ("memory", f"{_bytes(sizes.resident)} a process before activations"),
+        ("run folder", f"{run.folder.path} ({begins})"),
+        ("steps", f"{left} of {run.steps}, {run.batch_size} clips each"),
+        ("processes", f"{ranks.devices} on each of {ranks.nodes} machine(s), {shared}"),
+        ("validation", f"every {run.validate_every} steps"),
+        ("parameters", f"{sizes.trained:,} trained, {sizes.frozen:,} frozen"),
+        ("memory", f"{_bytes(sizes.resident)} per process before activations"),
         ("disk", f"{_bytes(sizes.checkpoint * (2 + kept))} for {2 + kept} checkpoints"),
     ]
     if probe:
-        from experiments.training.probe import time_training
-
-        found = time_training(settings, stage, ranks)
-        left = found.seconds * (steps - start.step)
+        caches = find_caches(run)
+        to_cache = _to_cache(caches)
+        seconds, peak = time_steps(run, caches)
+        time_left = _duration(seconds * left)
         rows += [
-            ("cached first", found.to_cache),
-            ("peak memory", f"{_bytes(found.peak_bytes)} in the timing probe"),
-            ("time", f"{1000 * found.seconds:.1f} ms a step, {_duration(left)} without validation"),
+            ("cached first", to_cache),
+            ("peak memory", f"{_bytes(peak)} in the timed steps"),
+            ("time", f"{1000 * seconds:.1f} ms per step, {time_left} without validation"),
         ]
     for name, text in rows:
         print(f"{name:14}{text}")
 
 
 def count_parameters(module: nn.Module) -> Sizes:
-    """Parameters of a stage, by whether they learn."""
+    """Count parameters that are trained and that are not."""
     trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
     return Sizes(trained, frozen)
 
 
-def _networks(settings: Settings, stage: str) -> nn.Module:
-    """The networks of a stage's checkpoints, without Lightning, which takes seconds to load."""
-    if stage == "autoencoder":
-        from experiments.factories.stage1 import build_autoencoder
-
-        return build_autoencoder(settings.stage1)
-    if stage == "diffusion":
-        from experiments.factories.stage2_networks import build_conditioner, build_denoiser
-        from lightning_modules.checkpoints import load_autoencoder
-
-        channels = load_autoencoder(Path(settings.autoencoder)).channels_latent
-        return nn.ModuleList([build_denoiser(settings, channels), build_conditioner(settings)])
-    from experiments.training.stages import build_parts
-
-    return build_parts(settings, stage, ALONE).module
+def _networks(run: ResolvedRun) -> nn.Module:
+    """Build the networks that a checkpoint of this stage holds."""
+    if run.stage == "autoencoder":
+        return build_autoencoder(run.settings.stage1)
+    if run.stage == "music-adapter":
+        return build_parts(run, Caches()).module
+    assert run.stage1 is not None
+    # Stage 1 itself is not part of stage 2's checkpoints.
+    channels = run.stage1.network.channels_latent
+    return nn.ModuleList([build_denoiser(run.settings, channels), build_conditioner(run.settings)])
 
 
-def _beginning(step: int, finished: bool) -> str:
-    if finished:
-        return "already finished"
-    return f"goes on at step {step}" if step else "new"
+def _to_cache(caches: Caches) -> str:
+    """Describe what a training computes once before its first step.
+
+    Raises:
+        SettingsError: The timed steps would need some of it.
+    """
+    if caches.missing_music:
+        raise SettingsError(
+            f"The timed steps need the music embeddings of {len(caches.missing_music)} clips, "
+            "which are not cached; run `dabfusion cache` with the same settings, or add "
+            "--no-probe."
+        )
+    if not caches.missing_flow:
+        return "nothing: what the steps read is cached already, or not needed"
+    return (
+        f"latent flow of {len(caches.missing_flow)} clips, which the timed steps compute in each "
+        "step"
+    )
+
+
+def time_steps(run: ResolvedRun, caches: Caches) -> tuple[float, int]:
+    """Run a few steps in this process; nothing is cached or kept.
+
+    One process takes its share of the batch, without exchanging gradients with others.
+
+    Returns:
+        Seconds per step, and the peak memory in bytes of this process, or of its GPU.
+    """
+    parts = build_parts(run, caches, max_statistics=1)
+    clock = _StepClock()
+    with tempfile.TemporaryDirectory() as folder, log_to(None):
+        single = replace(
+            run,
+            steps=WARMUP + STEPS,
+            ranks=Ranks(1, 1, started=run.ranks.started),
+            start=replace(run.start, folder=RunFolder(Path(folder))),
+        )
+        trainer = build_trainer(single, parts, [], [clock])
+        trainer.limit_val_batches = 0
+        trainer.fit(parts.module, datamodule=parts.data)
+    times = clock.times[WARMUP:]
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return (times[-1] - times[0]) / max(1, len(times) - 1), peak
+
+
+class _StepClock(Callback):
+    """Note when each step has ended, on the device too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.times.append(time.perf_counter())
 
 
 def _bytes(count: int) -> str:
@@ -118,6 +184,6 @@ def _bytes(count: int) -> str:
 
 def _duration(seconds: float) -> str:
     hours, minutes = divmod(round(seconds / 60), 60)
-    return (
-        f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else "under a minute"
-    )
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else "under a minute"

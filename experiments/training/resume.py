@@ -1,4 +1,4 @@
-"""What to do with a run folder that may already hold a run: start, go on, or refuse."""
+"""What to do with a run folder that may already hold a run: start, resume, or refuse."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 from experiments.config.load import Settings, to_dict
 from experiments.errors import SettingsError
+from experiments.processes.ranks import is_main_rank
 from experiments.runs.folder import RunFolder
 from experiments.runs.manifest import build_manifest, data_digest, stage1_digest
+from experiments.training.inputs import check_inputs
 
-#: Settings that a run may go on with other values of: where things are, and how it is watched.
-#: `devices` and `nodes` share the same samples out among other processes.
+#: Settings that may change on resume: places, and how the run is watched. `devices` and `nodes`
+#: only distribute the same samples differently.
 _FREE = ("preset", "data", "autoencoder", "out", "resume", "run.", "sampling.", "synthetic.")
 _FREE_ENDINGS = (
     ".train.steps",
@@ -25,48 +27,54 @@ _FREE_ENDINGS = (
     ".memory_mb",
     ".cache",
 )
+#: Settings under `run` that change the result, and so may not change on resume.
+_BINDING = ("run.precision", "run.on_nan", "run.explode_factor")
 #: Settings that a stage does not read.
 _OTHERS = {
     "autoencoder": ("stage2.", "adapter."),
     "diffusion": ("stage1.", "adapter."),
     "music-adapter": ("stage1.", "stage2."),
 }
-#: Of the settings under `run`, those that change what is learnt.
-_BINDING = ("run.precision", "run.on_nan", "run.explode_factor")
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a training begins."""
+    """Where a training begins."""
 
     folder: RunFolder
     checkpoint: Path | None
-    """To go on from; None starts at step 0."""
+    """Checkpoint to resume from; None starts at step 0."""
     step: int
     """Steps that are already done."""
     finished: bool
-    """Whether the run is complete, so that nothing is to be trained."""
+    """Whether the run is complete, so that there is nothing to train."""
 
 
-def run_folder(settings: Settings, stage: str) -> RunFolder:
-    """The folder that `out` names, or `runs/STAGE-PRESET`."""
-    if settings.out:
-        return RunFolder(Path(settings.out).expanduser())
-    name = Path(settings.preset).stem or "default"
-    return RunFolder(Path("runs") / f"{stage}-{name}")
+def find_start(settings: Settings, stage: str, steps: int) -> Start:
+    """Check the inputs and decide where this process begins; nothing is written.
+
+    Only rank 0 refuses, so that each refusal is printed once. The others follow what it does.
+
+    Args:
+        settings: Resolved.
+        stage: `autoencoder`, `diffusion` or `music-adapter`.
+        steps: Optimizer steps of the whole run.
+
+    Raises:
+        SettingsError: See `check_inputs` and `decide_start`.
+    """
+    if not is_main_rank():
+        return follow(settings, stage, steps)
+    check_inputs(settings, stage)
+    return decide_start(settings, stage, steps)
 
 
 def decide_start(settings: Settings, stage: str, steps: int) -> Start:
-    """Look at the run folder, and say where the training begins; nothing is written.
-
-    Args:
-        settings: The resolved settings; `resume` decides.
-        stage: `autoencoder` or `diffusion`.
-        steps: Optimiser steps of the whole run.
+    """Decide by the run folder and the setting `resume` where the training begins.
 
     Raises:
-        SettingsError: If there is a run and there should be none, or the other way round, or the
-            run that is there is not this one.
+        SettingsError: There is a run and there should be none, or the other way round, or the
+            existing run had other settings, data or stage 1.
     """
     folder = run_folder(settings, stage)
     if folder.path.exists() and not folder.path.is_dir():
@@ -77,30 +85,45 @@ def decide_start(settings: Settings, stage: str, steps: int) -> Start:
                 f'resume=always, but "{folder.path}" holds no run; give its folder as out=, '
                 "or resume=auto to start one."
             )
-        return Start(folder, None, 0, False)
+        return Start(folder, None, 0, finished=False)
     if settings.resume == "never":
         raise SettingsError(
             f'"{folder.path}" already holds a run; give another folder as out=, '
-            "or resume=auto to go on with this one."
+            "or resume=auto to continue this one."
         )
-    manifest = folder.read_manifest()
-    _check_same_run(folder, manifest, settings, stage)
+    _check_same_run(folder, settings, stage)
+    return _last_step(folder, stage, steps)
+
+
+def follow(settings: Settings, stage: str, steps: int) -> Start:
+    """Return the same start as rank 0, for another rank, without its checks."""
+    folder = run_folder(settings, stage)
+    if settings.resume == "never":
+        return Start(folder, None, 0, finished=False)
+    return _last_step(folder, stage, steps)
+
+
+def _last_step(folder: RunFolder, stage: str, steps: int) -> Start:
+    """Start at the last checkpoint, if there is one."""
     if not folder.last.exists():
-        return Start(folder, None, 0, False)
-    return where_it_stopped(folder, stage, steps)
-
-
-def where_it_stopped(folder: RunFolder, stage: str, steps: int) -> Start:
-    """The step of the last checkpoint, and whether the run is complete with it."""
-    from experiments.training.checkpoints import read_header  # torch, only where it is needed
+        return Start(folder, None, 0, finished=False)
+    from experiments.training.checkpoints import read_header  # loads torch, so only if needed
 
     done = int(read_header(folder.last, stage)["step"])
     finished = done >= steps and folder.read_manifest().get("finished") is not None
     return Start(folder, folder.last, done, finished)
 
 
+def run_folder(settings: Settings, stage: str) -> RunFolder:
+    """Return the folder in the setting `out`, or `runs/STAGE-PRESET`."""
+    if settings.out:
+        return RunFolder(Path(settings.out).expanduser())
+    name = Path(settings.preset).stem or "default"
+    return RunFolder(Path("runs") / f"{stage}-{name}")
+
+
 def open_folder(start: Start, settings: Settings, stage: str) -> dict[str, Any]:
-    """Make the folder and write settings and manifest, or note in them that the run goes on.
+    """Create the folder, write settings and manifest, or add this resume to the manifest.
 
     Returns:
         The manifest as written.
@@ -108,46 +131,37 @@ def open_folder(start: Start, settings: Settings, stage: str) -> dict[str, Any]:
     folder = start.folder
     for path in (folder.last.parent, folder.samples):
         path.mkdir(parents=True, exist_ok=True)
-    if start.checkpoint is None:
-        manifest = build_manifest(settings, stage)
-    else:
+    manifest = build_manifest(settings, stage)
+    if start.checkpoint is not None:
+        again = {key: manifest[key] for key in ("command", "started", "versions", "machine")}
+        again |= {"step": start.step, "commit": manifest["code"].get("commit")}
         manifest = folder.read_manifest()
-        fresh = build_manifest(settings, stage)
-        again = {key: fresh[key] for key in ("command", "started", "versions", "machine")}
-        again |= {"step": start.step, "commit": fresh["code"].get("commit")}
-        manifest = manifest | {"resumed": [*manifest["resumed"], again], "finished": None}
+        manifest |= {"resumed": [*manifest["resumed"], again], "finished": None}
     folder.write_settings(settings)
     folder.write_manifest(manifest)
     return manifest
 
 
 def close_folder(folder: RunFolder, outcome: dict[str, Any]) -> None:
-    """Note in the manifest that the run is complete.
-
-    Args:
-        folder: The run.
-        outcome: What to note: step, best validation, seconds.
-    """
+    """Mark the run as finished in the manifest, with its outcome (steps, best validation)."""
     finished = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **outcome}
     folder.write_manifest(folder.read_manifest() | {"finished": finished})
 
 
-def _check_same_run(
-    folder: RunFolder, manifest: dict[str, Any], settings: Settings, stage: str
-) -> None:
+def _check_same_run(folder: RunFolder, settings: Settings, stage: str) -> None:
+    manifest = folder.read_manifest()
     if manifest["stage"] != stage:
         raise SettingsError(
             f'"{folder.path}" is a run of `train {manifest["stage"]}`, not of `train {stage}`; '
             "give another folder as out=."
         )
     before, now = _flat(to_dict(folder.read_settings())), _flat(to_dict(settings))
-    others = _OTHERS[stage]
     for name, value in now.items():
-        free = name.startswith(_FREE) or name.endswith(_FREE_ENDINGS) or name.startswith(others)
+        free = name.startswith((*_FREE, *_OTHERS[stage])) or name.endswith(_FREE_ENDINGS)
         if (name in _BINDING or not free) and before.get(name) != value:
             raise SettingsError(
                 f'The run in "{folder.path}" was started with {name}={_shown(before.get(name))}, '
-                f"and {_shown(value)} is asked for now; give another folder as out=, "
+                f"but {_shown(value)} is given now; give another folder as out=, "
                 "or the same value."
             )
     digest = data_digest(Path(settings.data)) if settings.data else None
@@ -165,6 +179,7 @@ def _check_same_run(
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as {"a.b.c": value}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):

@@ -1,4 +1,7 @@
-"""The parts that every stage hands to the Trainer, whatever the stage."""
+"""The parts that each stage hands to the Trainer.
+
+They are in a module of their own because the builders of all stages import them.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +10,57 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
 
+from datamodules.aist import AISTDataModule
+from datamodules.batch import ClipBatch
+from datamodules.cache import FeatureStore
+from datamodules.media.video import write_video
+from experiments.training.resolve import ResolvedRun
+from experiments.training.samples import load_samples
 from lightning_modules.callbacks.monitor import FailureMonitor
-from lightning_modules.callbacks.samples import SampleVideos
+from lightning_modules.callbacks.samples import Drawn, SampleVideos
 
 
 @dataclass(frozen=True)
 class StageParts:
-    """One stage, built and ready to be trained."""
+    """One stage, built and ready to train."""
 
     module: LightningModule
-    data: LightningDataModule
-    steps: int
-    """Optimiser steps of the whole run."""
-    batch_size: int
-    """Clips of a step, over all processes."""
-    validate_every: int
-    """Steps between two validations."""
+    data: AISTDataModule
     ema_decay: float
-    """Of the moving average of the weights; 0 keeps none."""
+    """Decay of the moving average of the weights; 0 keeps none."""
     gradient_clip: float
-    """Largest norm of the gradient; 0 leaves it alone."""
+    """Maximum norm of the gradient; 0 does not clip."""
     sync_batch_norm: bool
-    """Batch norm over all processes."""
+    """Compute batch norm statistics over all processes."""
     monitor: str
-    """Metric that says which validation was best."""
-    maximise: bool
-    """Whether more of it is better."""
+    """Validation metric of which the lowest value is the best checkpoint."""
     export: Callable[[Path, dict[str, Any]], None]
-    """Write the trained networks to a folder, with notes on the run."""
-    samples: Callable[[Path], SampleVideos] | None = None
-    """Makes what shows videos with sound in a folder."""
+    """Writes the trained networks to a folder, with notes on the run."""
+    samples: SampleVideos | None = None
+    """Writes videos of validation clips to the run folder."""
     failures: FailureMonitor | None = None
     """Watches what validation generates."""
+
+
+def sample_videos(
+    run: ResolvedRun, music: tuple[FeatureStore, ...], draw: Callable[[ClipBatch], Drawn]
+) -> SampleVideos | None:
+    """Return the callback that writes sample videos; None if the settings request no samples.
+
+    Args:
+        run: The run.
+        music: Stores of the music embeddings that the networks read.
+        draw: Draws a batch of clips.
+    """
+    settings = run.settings.run
+    if not settings.samples:
+        return None
+    return SampleVideos(
+        run.folder.samples,
+        settings.samples_every,
+        load=lambda: load_samples(run.data, settings.samples, music),
+        draw=draw,
+        write=write_video,
+    )

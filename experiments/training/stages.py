@@ -1,182 +1,136 @@
-"""What the training of a stage is made of: networks, data, cadence, samples, export."""
+"""Build each stage: LightningModule, data, samples, export."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from datamodules.cache import FeatureStore
-from datamodules.media.video import write_video
-from experiments.caching.latent_flow import (
-    TRAINING_SPLITS,
-    cache_latent_flow,
-    flow_of,
-    stored_flows,
-)
-from experiments.caching.music import cache_music_for_training, uncached_music
+from datamodules.aist import AISTDataModule, ClipContent
+from datamodules.batch import ClipBatch
+from experiments.caching.latent_flow import flow_of, stored_flows
 from experiments.config.load import Settings
 from experiments.factories.compiled import compile_network
-from experiments.factories.data import build_clip_data, build_flow_store, build_pair_data
 from experiments.factories.scene import training_scene
 from experiments.factories.stage1 import build_autoencoder, build_autoencoder_module, check_norm
 from experiments.factories.stage2 import build_diffusion, build_pipeline
-from experiments.processes.progress import shown_progress
-from experiments.processes.ranks import Ranks
 from experiments.training.adapter import adapter_parts
-from experiments.training.cadence import check_prepared_size, stage_batch, validation_interval
-from experiments.training.monitor import build_monitor
-from experiments.training.samples import (
-    draw_autoencoder,
-    draw_diffusion,
-    load_samples,
-)
-from experiments.training.stage_parts import StageParts
-from lightning_modules.callbacks.samples import SampleVideos
-from lightning_modules.checkpoints import autoencoder_digest, load_autoencoder, save_autoencoder
+from experiments.training.caches import Caches
+from experiments.training.resolve import ResolvedRun
+from experiments.training.samples import draw_autoencoder, draw_diffusion
+from experiments.training.stage_parts import StageParts, sample_videos
+from lightning_modules.callbacks.monitor import SIGNS, FailureMonitor
+from lightning_modules.checkpoints import save_autoencoder
+
+#: Training clips that are decoded at a time for the limits of the failure monitor.
+MONITOR_BATCH = 8
+#: Training clips from which the statistics of latent flow are computed.
+STATISTICS_CLIPS = 512
 
 
 def build_parts(
-    settings: Settings, stage: str, ranks: Ranks, only_planned: bool = False
+    run: ResolvedRun, caches: Caches, max_statistics: int = STATISTICS_CLIPS
 ) -> StageParts:
-    """Build one stage.
+    """Build the stage of a run.
 
     Args:
-        settings: Resolved.
-        stage: `autoencoder`, `diffusion` or `music-adapter`.
-        ranks: Processes that share each batch.
-        only_planned: Parts to be counted and timed, not trained: nothing is cached for them, and
-            latent flow has the statistics of one clip.
+        run: The run.
+        caches: Its cached features. If latent flow is missing, it is computed in each step.
+        max_statistics: Clips from which the statistics of latent flow are computed.
 
     Raises:
-        SettingsError: If the settings do not fit the data or the processes.
+        SettingsError: The settings do not fit the data or the processes.
     """
-    stage_batch(settings, stage, ranks.world)
-    if stage == "autoencoder":
-        return _autoencoder_parts(settings, ranks)
-    if stage == "music-adapter":
-        return adapter_parts(settings, ranks)
-    return _diffusion_parts(settings, ranks, only_planned)
+    if run.stage == "autoencoder":
+        return _autoencoder_parts(run)
+    if run.stage == "music-adapter":
+        return adapter_parts(run, caches)
+    return _diffusion_parts(run, caches, max_statistics)
 
 
-def _autoencoder_parts(settings: Settings, ranks: Ranks) -> StageParts:
-    train = settings.stage1.train
-    data = build_pair_data(settings, ranks.world)
-    check_prepared_size(settings, data.index.settings.size)
+def _autoencoder_parts(run: ResolvedRun) -> StageParts:
+    settings, train = run.settings, run.settings.stage1.train
+    # Seed here and not earlier, so that the initial weights do not depend on what was loaded.
     torch.manual_seed(settings.seed)
     network = build_autoencoder(settings.stage1)
-    check_norm(network, settings.stage1, ranks.world)
+    check_norm(network, settings.stage1, run.ranks.world_size)
     compile_network(network, settings.run)
 
     def export(folder: Path, notes: dict[str, Any]) -> None:
         save_autoencoder(network, folder, notes)
 
-    def samples(folder: Path) -> SampleVideos:
-        return SampleVideos(
-            folder,
-            settings.run.samples_every,
-            load=lambda: load_samples(settings, ()),
-            draw=lambda batch: draw_autoencoder(network, batch),
-            write=write_video,
-        )
-
     return StageParts(
         module=build_autoencoder_module(settings.stage1, network, settings.seed),
-        data=data,
-        steps=train.steps,
-        batch_size=train.batch_size,
-        validate_every=validation_interval(settings, train.steps),
+        data=run.data,
         ema_decay=train.ema_decay,
         gradient_clip=train.gradient_clip,
         sync_batch_norm=train.sync_batch_norm,
+        # L1 error relative to that of copying the reference frame: below 1 the flow helps.
         monitor="val/l1_ratio",
-        maximise=False,
         export=export,
-        samples=samples,
+        samples=sample_videos(run, (), lambda batch: draw_autoencoder(network, batch)),
     )
 
 
-def _diffusion_parts(settings: Settings, ranks: Ranks, only_planned: bool) -> StageParts:
-    train = settings.stage2.train
-    share = train.batch_size // ranks.world
-    autoencoder = load_autoencoder(Path(settings.autoencoder))
-    if only_planned:
-        store, missing = uncached_clips(settings)
-        music, _ = uncached_music(settings)
+def _diffusion_parts(run: ResolvedRun, caches: Caches, max_statistics: int) -> StageParts:
+    assert run.stage1 is not None
+    settings, train, stage1 = run.settings, run.settings.stage2.train, run.stage1.network
+    flows: Iterable[Tensor]
+    if caches.missing_flow:
+        # Only when a training is planned: all frames are decoded, and stage 1 runs in each step.
+        data = run.data.with_content(ClipContent(frames="all", music=caches.music))
+        first = run.data.with_content(ClipContent(frames="all")).dataset("train").__getitems__([0])
+        flows = [flow_of(stage1, first).float()]
     else:
-        store, missing = cache_for_training(settings, ranks), []
-        music = cache_music_for_training(settings, ranks)
-    if missing:
-        data = build_clip_data(settings, share, music=music)
-        first = build_clip_data(settings, 1).dataset("train")[0]
-        flows: Iterable[Tensor] = [flow_of(autoencoder, first).float()]
-    else:
-        data = build_clip_data(settings, share, frames="reference", latent_flow=store, music=music)
-        flows = stored_flows(store, data.dataset("train").clip_ids, 1 if only_planned else 512)
-    # Here and not earlier: the weights must not depend on what was cached or loaded before.
+        assert caches.flow is not None
+        # With cached flow the networks read no frame but the reference.
+        data = run.data.with_content(
+            ClipContent(frames="reference", latent_flow=caches.flow, music=caches.music)
+        )
+        flows = stored_flows(caches.flow, data.dataset("train").clip_ids, max_statistics)
+    # The denoiser works on flow normalized to zero mean and unit variance per channel; the
+    # statistics are taken from `flows`, (T, 3, h, w) each, and become part of the denoiser.
     torch.manual_seed(settings.seed)
-    module = build_diffusion(settings, autoencoder, flows)
+    module = build_diffusion(settings, stage1, flows)
     compile_network(module.denoiser, settings.run)
 
     def export(folder: Path, notes: dict[str, Any]) -> None:
         scene = training_scene(settings)
         build_pipeline(settings, module, notes, scene).save_pretrained(folder)
 
-    def samples(folder: Path) -> SampleVideos:
-        return SampleVideos(
-            folder,
-            settings.run.samples_every,
-            load=lambda: load_samples(settings, music),
-            draw=lambda batch: draw_diffusion(module, batch),
-            write=write_video,
-        )
-
     return StageParts(
         module=module,
         data=data,
-        steps=train.steps,
-        batch_size=train.batch_size,
-        validate_every=validation_interval(settings, train.steps),
         ema_decay=train.ema_decay,
         gradient_clip=train.clip_gradient,
-        sync_batch_norm=False,
+        sync_batch_norm=False,  # the denoiser has group norm only
         monitor="val/loss",
-        maximise=False,
         export=export,
-        samples=samples,
+        samples=sample_videos(run, caches.music, lambda batch: draw_diffusion(module, batch)),
         failures=build_monitor(settings, data),
     )
 
 
-def cache_for_training(settings: Settings, ranks: Ranks) -> FeatureStore:
-    """Have the latent flow of all training and validation clips on disk.
+def build_monitor(settings: Settings, data: AISTDataModule) -> FailureMonitor | None:
+    """Build the monitor of failures in generated clips; None if it is off.
 
     Args:
-        settings: Resolved.
-        ranks: Processes that train, and share out what is missing.
-
-    Raises:
-        SettingsError: If the settings do not fit the data.
+        settings: `stage2.monitor` says what is watched.
+        data: Of stage 2, with latent flow and reference frames, or with all frames.
     """
-    store, missing = uncached_clips(settings)
-    if not missing:
-        return store
-    with shown_progress("Latent flow") as progress:
-        return cache_latent_flow(settings, ranks=ranks, progress=progress)
+    monitor = settings.stage2.monitor
+    inside = {name: getattr(monitor, name) for name in SIGNS if getattr(monitor, name)}
+    if not monitor.clips or not inside:
+        return None
+    return FailureMonitor(inside, monitor.tolerated, lambda: _spread(data, monitor.clips))
 
 
-def uncached_clips(settings: Settings) -> tuple[FeatureStore, list[str]]:
-    """Where the latent flow of training and validation clips lies, and clips whose is not there.
-
-    Raises:
-        SettingsError: If the settings do not fit the data.
-    """
-    data = build_clip_data(settings, 1)
-    check_prepared_size(settings, data.index.settings.size)
-    digest = autoencoder_digest(load_autoencoder(Path(settings.autoencoder)))
-    store = build_flow_store(settings, data.index, digest)
-    ids = [clip for split in TRAINING_SPLITS for clip in data.dataset(split).clip_ids]
-    return store, [clip_id for clip_id in ids if not store.has(clip_id)]
+def _spread(data: AISTDataModule, clips: int) -> Iterator[ClipBatch]:
+    """Yield at most `clips` training clips, evenly spread over the data set, in batches."""
+    dataset = data.dataset("train")
+    places = list(range(0, len(dataset), max(1, len(dataset) // clips)))[:clips]
+    for first in range(0, len(places), MONITOR_BATCH):
+        yield dataset.__getitems__(places[first : first + MONITOR_BATCH])

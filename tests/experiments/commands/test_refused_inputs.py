@@ -21,7 +21,7 @@ FOLDERS: dict[str, tuple[Change, str]] = {
     "config cut": (cut("export/config.json", 0.5), "config.json"),
     "newer export": (edit("export/config.json", version=9), "version"),
     "other weights": (edit("export/config.json", digest="0" * 16), "digest"),
-    "all gone": (shutil.rmtree, "is no folder"),
+    "all gone": (shutil.rmtree, "is not a folder"),
 }
 
 
@@ -51,7 +51,7 @@ DATA: dict[str, tuple[Change, list[str], str]] = {
     "index gone": (remove("index.parquet"), [], "not finished"),
     "other size": (lambda data: None, ["clips.size=64"], "clips.size"),
     "faster clips": (lambda data: None, ["clips.fps=30"], "fps"),
-    "all gone": (shutil.rmtree, [], "is no folder"),
+    "all gone": (shutil.rmtree, [], "is not a folder"),
 }
 
 

@@ -30,7 +30,7 @@ def test_places(
     file.write_text("", encoding="utf-8")
     refused(capsys, ["train", "autoencoder"], "data= is not given")
     refused(capsys, ["train", "diffusion", f"data={data}"], "autoencoder= is not given")
-    refused(capsys, ["train", "autoencoder", f"data={file}"], "is no folder")
+    refused(capsys, ["train", "autoencoder", f"data={file}"], "is not a folder")
     refused(capsys, [*train, f"out={file}"], "is a file")
     refused(capsys, [*train, f"out={file}/run"], "is a file")
     refused(capsys, [*train, f"out={tmp_path}/no", "resume=always"], "holds no run")

@@ -46,8 +46,8 @@ RUNS: dict[str, tuple[Change, list[str], str]] = {
     "checkpoint text": (write("checkpoints/last.ckpt", b"hello"), [], "no readable"),
     "checkpoint code": (pickled, [], "more than numbers"),
     "checkpoint object": (save({"model": Code()}), [], "more than numbers"),
-    "checkpoint foreign": (save({"state_dict": {}}), [], "no checkpoint of dabfusion"),
-    "checkpoint a tensor": (save(torch.zeros(3)), [], "no checkpoint of dabfusion"),
+    "checkpoint foreign": (save({"state_dict": {}}), [], "not a checkpoint of dabfusion"),
+    "checkpoint a tensor": (save(torch.zeros(3)), [], "not a checkpoint of dabfusion"),
     "checkpoint later": (
         save({"dabfusion": {"format": 9, "stage": "autoencoder", "step": 1}}),
         [],

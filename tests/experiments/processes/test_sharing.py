@@ -27,7 +27,7 @@ def test_batches_cover_every_place_once() -> None:
     assert in_batches(0, 3) == []
 
 
-def test_alone_it_works_in_order_and_says_how_far_it_is() -> None:
+def test_a_single_process_works_in_order_and_reports_progress() -> None:
     seen: list[tuple[int, int]] = []
     done = share_work("abc", str.upper, progress=lambda count, total: seen.append((count, total)))
     assert done == ["A", "B", "C"]
@@ -43,7 +43,7 @@ def test_two_processes_cache_the_bytes_of_one(
         words = cache_words(data, autoencoder, folder)
         done = run_cli("cache", *words, "--batch-size", "3", f"run.devices={devices}")
         assert done.returncode == 0, done.stderr
-        assert done.stderr.count("Latent flow lies in") == 1
+        assert done.stderr.count("Latent flow is in") == 1
         stores[devices] = entries(folder)
     assert stores[1]
     assert stores[1] == stores[2]

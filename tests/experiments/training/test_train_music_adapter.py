@@ -16,7 +16,7 @@ from experiments.config.load import load_settings
 from experiments.factories.data import build_clip_data
 from experiments.factories.music import load_adapters
 from experiments.runs.folder import RunFolder
-from experiments.training.adapter import check_splits, find_styles
+from experiments.training.adapter import check_splits, find_genres
 from lightning_modules.music.wav2clip import Wav2ClipEncoder
 from lightning_modules.pipeline import DabFusionPipeline
 
@@ -97,7 +97,7 @@ def test_adapters_fit_one_checkpoint_only(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="another wav2clip checkpoint"):
         load_adapters(load_settings(None, [*taken, f"music.wav2clip_weights={second}"]))
     without = [*taken, "music.wav2clip=false"]
-    with pytest.raises(ValueError, match="none of them is on"):
+    with pytest.raises(ValueError, match="none of these features is on"):
         load_adapters(load_settings(None, without))
 
 
@@ -110,9 +110,9 @@ def test_splits_that_share_music_are_refused(data: Path) -> None:
 
 
 def test_genres_come_from_the_names(data: Path) -> None:
-    styles = find_styles(build_clip_data(load_settings(None, [*WORDS, f"data={data}"]), 1))
-    assert styles.names == ["BR", "HO", "LO", "PO"]
-    assert styles.of_piece["mHO3"] == styles.names.index("HO")
+    genres = find_genres(build_clip_data(load_settings(None, [*WORDS, f"data={data}"]), 1))
+    assert genres.names == ["BR", "HO", "LO", "PO"]
+    assert genres.of_music["mHO3"] == genres.names.index("HO")
 
 
 def test_without_features_or_weights_it_is_one_sentence(

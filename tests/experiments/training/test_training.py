@@ -17,8 +17,7 @@ from tiny_runs import NAMES, TINY, command, differences, environment, forked_cli
 from experiments import cli
 from experiments.runs.folder import RunFolder
 from experiments.training.checkpoints import read_header
-from experiments.training.resume import decide_start
-from experiments.training.train import follow
+from experiments.training.resume import decide_start, follow
 from lightning_modules.checkpoints import load_autoencoder
 from lightning_modules.pipeline import DabFusionPipeline
 

@@ -17,7 +17,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(
     words = [*TINY, f"data={data}", f"out={out}", "stage1.train.steps=1000"]
     assert cli.main(["train", "autoencoder", *words, "--dry-run"]) == 0
     text = capsys.readouterr().out
-    for word in ("1000 of 1000", "2 clips each", "learn", "memory", "disk", "ms a step"):
+    for word in ("1000 of 1000", "2 clips each", "trained", "memory", "disk", "ms per step"):
         assert word in text
     assert not out.exists()
 
@@ -27,4 +27,4 @@ def test_without_its_probe_it_says_nothing_of_time(
 ) -> None:
     words = [*TINY, f"data={data}", f"out={tmp_path / 'run'}"]
     assert cli.main(["train", "autoencoder", *words, "--dry-run", "--no-probe"]) == 0
-    assert "ms a step" not in capsys.readouterr().out
+    assert "ms per step" not in capsys.readouterr().out

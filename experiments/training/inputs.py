@@ -1,4 +1,4 @@
-"""What a training reads, checked before anything heavy is loaded."""
+"""Checks of the folders and files that a training reads, before anything heavy is loaded."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ from pathlib import Path
 from experiments.config.load import Settings
 from experiments.errors import SettingsError
 
+#: For each frozen encoder: the setting of its weights, and what they should be.
+_ENCODERS = {
+    "clap": ("clap_weights", "a LAION CLAP checkpoint or a Hugging Face CLAP folder"),
+    "clap_tokens": ("clap_weights", "a LAION CLAP checkpoint or a Hugging Face CLAP folder"),
+    "wav2clip": ("wav2clip_weights", "the released Wav2CLIP.pt"),
+}
+
 
 def check_inputs(settings: Settings, stage: str) -> None:
-    """Whether the folders that the settings name are what they should be.
+    """Check that the folders in the settings are what they should be.
 
     Args:
         settings: Resolved.
         stage: `autoencoder`, `diffusion` or `music-adapter`.
 
     Raises:
-        SettingsError: If one is not given, missing, or something else.
+        SettingsError: One is not given, missing, or something else.
     """
     if not settings.data:
         raise SettingsError("data= is not given; give the folder that `dabfusion prepare` wrote.")
     data = Path(settings.data)
     if not (data / "dataset.json").is_file():
-        found = "holds no dataset.json" if data.is_dir() else "is no folder"
+        found = "holds no dataset.json" if data.is_dir() else "is not a folder"
         raise SettingsError(
             f'data="{data}" {found}; give the folder that `dabfusion prepare VIDEOS FOLDER` wrote.'
         )
@@ -33,23 +40,19 @@ def check_inputs(settings: Settings, stage: str) -> None:
 
 
 def _check_music(settings: Settings) -> None:
-    music = settings.music
-    wanted = (
-        ("clap", "a CLAP checkpoint of LAION or a Hugging Face CLAP folder", music.clap_weights),
-        ("clap_tokens", "a CLAP checkpoint or folder", music.clap_weights),
-        ("wav2clip", "the released Wav2CLIP.pt", music.wav2clip_weights),
-    )
-    for name, what, path in wanted:
-        if not getattr(music, name):
+    for name, (key, expected) in _ENCODERS.items():
+        path = getattr(settings.music, key)
+        if not getattr(settings.music, name):
             continue
-        key = f"music.{'wav2clip' if name == 'wav2clip' else 'clap'}_weights"
         if not path:
             raise SettingsError(
-                f"music.{name} is on, but {key} is empty; give the path of {what}, or set "
-                f"music.{name}=false (music.spectral=true needs no weights)."
+                f"music.{name} is on, but music.{key} is empty; give the path of {expected}, or "
+                f"set music.{name}=false (music.spectral=true needs no weights)."
             )
         if not Path(path).exists():
-            raise SettingsError(f'{key}="{path}" does not exist; give the path of {what}.')
+            raise SettingsError(
+                f'music.{key}="{path}" does not exist; give the path of {expected}.'
+            )
 
 
 def _check_autoencoder(given: str) -> None:
@@ -61,7 +64,7 @@ def _check_autoencoder(given: str) -> None:
     folder = Path(given)
     if not folder.is_dir():
         raise SettingsError(
-            f'autoencoder="{folder}" is no folder; give the run or export folder of stage 1.'
+            f'autoencoder="{folder}" is not a folder; give the run or export folder of stage 1.'
         )
     places = (folder, folder / "export", folder / "autoencoder")
     if any((place / "autoencoder.safetensors").is_file() for place in places):

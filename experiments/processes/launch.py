@@ -1,0 +1,138 @@
+"""Start this command once per device, and stop all processes when one of them fails.
+
+This is our own code and not torchrun's elastic agent, because the agent cannot stop a training
+between two steps. It signals the process group of each rank, which kills the data loader's workers
+and with them the step under way; when one rank ends it terminates the others at once, even if they
+are writing the last checkpoint; and its ranks, in sessions of their own, outlive a killed agent.
+A command that torchrun or SLURM starts from outside is left to them (see `start_ranks`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from typing import IO
+
+from experiments.errors import FAULT, INTERRUPTED, USER_ERROR
+
+#: Seconds for the other ranks to notice by themselves that one is gone.
+GRACE_S = 10.0
+#: Seconds after Ctrl-C, which the terminal sends to every rank.
+INTERRUPT_GRACE_S = 60.0
+_PR_SET_PDEATHSIG = 1
+
+Process = subprocess.Popen[str]
+
+
+def launch(devices: int, again: str) -> int:
+    """Run this same command once per device and return the exit status of the whole.
+
+    The terminal shows the output of rank 0. Of another rank it shows the last line, if that rank
+    failed first.
+
+    Args:
+        devices: Number of processes.
+        again: How to continue after a process has died.
+    """
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    with ExitStack() as stack:
+        # Files, not pipes, because nobody reads them while the ranks run.
+        outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(devices)]
+        processes = [_start(rank, devices, port, outputs[rank]) for rank in range(devices)]
+        stack.callback(_end, processes, grace_s=0.0)
+        previous = signal.signal(signal.SIGTERM, lambda *_: _send(processes, signal.SIGTERM))
+        stack.callback(signal.signal, signal.SIGTERM, previous)
+        try:
+            failed = _wait(processes)
+        except KeyboardInterrupt:
+            _end(processes, grace_s=INTERRUPT_GRACE_S)
+            return INTERRUPTED
+        if failed is None:
+            return 0
+        status = processes[failed].returncode
+        if status == processes[0].returncode and status in (USER_ERROR, INTERRUPTED):
+            return status  # rank 0 has printed the reason
+        return _explain(failed, status, outputs[failed], again)
+
+
+def _start(rank: int, devices: int, port: int, output: IO[str]) -> Process:
+    """Start one rank with the environment variables that torchrun would set."""
+    environment = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(devices),
+        "LOCAL_WORLD_SIZE": str(devices),
+        "NODE_RANK": "0",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+    }
+    words = [sys.executable, "-m", "experiments.cli", *sys.argv[1:]]
+    quiet = None if rank == 0 else output
+    return subprocess.Popen(
+        words, env=environment, stdout=quiet, stderr=quiet, text=True, preexec_fn=_end_with_parent
+    )
+
+
+def _end_with_parent() -> None:
+    """Make Linux send SIGTERM to this rank when its launcher dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait(processes: list[Process]) -> int | None:
+    """Wait until every rank has ended; return the rank that failed first, or None."""
+    while True:
+        statuses = [process.poll() for process in processes]
+        failed = [rank for rank, status in enumerate(statuses) if status]
+        if failed:
+            # A rank killed from outside is the cause; others fail because it is missing.
+            killed = [rank for rank in failed if (statuses[rank] or 0) < 0]
+            _end(processes, grace_s=GRACE_S)
+            return (killed or failed)[0]
+        if all(status == 0 for status in statuses):
+            return None
+        time.sleep(0.2)
+
+
+def _explain(rank: int, status: int, output: IO[str], again: str) -> int:
+    """Print why the run was stopped, and return its exit status."""
+    output.seek(0)
+    last = (output.read().strip().splitlines() or [""])[-1]
+    if status in (USER_ERROR, INTERRUPTED):
+        if last:
+            print(last, file=sys.stderr)
+        return status
+    how = f"ended with status {status}" + (f" ({last})" if last else "")
+    if status < 0:
+        names = {int(number): number.name for number in signal.Signals}
+        how = f"was ended by {names.get(-status, f'signal {-status}')}"
+    print(f"The run was stopped because rank {rank} {how}; {again}.", file=sys.stderr)
+    return FAULT
+
+
+def _send(processes: list[Process], number: int) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(number)
+
+
+def _end(processes: list[Process], grace_s: float) -> None:
+    """Wait for the ranks to end; after `grace_s` send SIGTERM, then SIGKILL."""
+    until = time.monotonic() + grace_s
+    for number, patience_s in ((None, 0.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        if number is not None:
+            _send(processes, number)
+            until = time.monotonic() + patience_s
+        while time.monotonic() < until and any(process.poll() is None for process in processes):
+            time.sleep(0.1)
+        if all(process.poll() is not None for process in processes):
+            return

@@ -1,0 +1,113 @@
+"""The logs in a run folder: `log.txt` with messages and `metrics.jsonl` with numbers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from datamodules.files import write_text
+
+
+@contextmanager
+def log_to(path: Path | None) -> Iterator[None]:
+    """Write messages and warnings of this program and of Lightning to a file, not the terminal.
+
+    Args:
+        path: `log.txt` of the run; None, on other ranks, drops them.
+    """
+    handler = logging.FileHandler(path, delay=True) if path else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    names = ("dabfusion", "lightning.pytorch", "lightning.fabric", "py.warnings")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
+    logging.captureWarnings(True)
+    for logger in loggers:
+        logger.handlers = [handler]
+        logger.propagate = False
+    loggers[0].setLevel(logging.INFO)
+    for logger in loggers[1:]:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+        # After an error it stays open: the command line writes the traceback to it.
+        loggers[0].handlers = []
+        handler.close()
+    finally:
+        logging.captureWarnings(False)
+        for logger, handlers, propagate in before[1:]:
+            logger.handlers, logger.propagate = handlers, propagate
+
+
+class JsonlLogger(Logger):
+    """Append `{"step": ..., "seconds": ..., metric: value}` lines to a file, on rank 0 only.
+
+    Args:
+        path: `metrics.jsonl` of the run folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._started = time.monotonic()
+        self._seconds_before = 0.0
+
+    @property
+    def name(self) -> str:
+        """The logger's name, which Lightning requires."""
+        return "jsonl"
+
+    @property
+    def version(self) -> str:
+        """The logger's version, which Lightning requires."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | argparse.Namespace) -> None:
+        """Do nothing; `config.yaml` holds the hyperparameters."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append one line; numbers that are not finite become null.
+
+        Args:
+            metrics: Values by key (`train/loss`).
+            step: The step, counted from 0.
+        """
+        seconds = self._seconds_before + time.monotonic() - self._started
+        line: dict[str, Any] = {"step": step, "seconds": round(seconds, 3)}
+        for key, value in metrics.items():
+            number = float(value)
+            line[key] = number if math.isfinite(number) else None
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    @rank_zero_only
+    def rewind(self, step: int) -> None:
+        """Drop the lines that a resumed run will write again.
+
+        Args:
+            step: Optimizer steps of the checkpoint that is resumed, so the next step's number.
+        """
+        if not self._path.exists():
+            return
+        kept = []
+        for text in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                break
+            if (line.get("step") or 0) >= step:
+                break
+            kept.append(text)
+            self._seconds_before = float(line.get("seconds", 0.0))
+        write_text(self._path, "".join(f"{text}\n" for text in kept))
