@@ -20,7 +20,7 @@ from datamodules.aist_names import missing_cameras, try_parse
 from datamodules.errors import DataError
 from datamodules.index import Index, read_index
 from datamodules.preparation.beats import MATCH
-from datamodules.preparation.video_task import claimed_fps
+from datamodules.preparation.video_task import recorded
 from datamodules.splits import SPLITS, Split, SplitRule, assign, leaks
 
 Level = Literal["error", "warning", "note"]
@@ -101,6 +101,7 @@ def diagnose(root: Path, rule: SplitRule | None = None) -> Diagnosis:
         *_durations(videos),
         *_rates(videos),
         *_claimed_rates(index.root, videos),
+        *_skipped_heads(index.root, videos),
         *_beats(videos),
         *_matches(videos),
         *_duplicates(videos, splits),
@@ -227,7 +228,7 @@ def _rates(videos: list[_Video]) -> Iterator[Finding]:
 def _claimed_rates(root: Path, videos: list[_Video]) -> Iterator[Finding]:
     differing = []
     for video in videos:
-        measured, claimed = video.row["source_fps"], claimed_fps(root, video.name)
+        measured, claimed = video.row["source_fps"], recorded(root, video.name, "claimed_fps")
         if claimed is None or abs(claimed / measured - 1.0) <= _RATE_TOLERANCE:
             continue
         # A container that states its length counts the last frame as long as it likes, and a lost
@@ -242,6 +243,19 @@ def _claimed_rates(root: Path, videos: list[_Video]) -> Iterator[Finding]:
             "the file claims another frame rate than its time stamps have; clips are cut by time "
             "stamp, so play one: if sound and picture drift apart, write it anew at the true rate",
             differing,
+        )
+
+
+def _skipped_heads(root: Path, videos: list[_Video]) -> Iterator[Finding]:
+    seconds = {video.name: recorded(root, video.name, "skipped_s") for video in videos}
+    cut = [f"{name}: {skipped:.2f} s" for name, skipped in seconds.items() if skipped]
+    if cut:
+        yield Finding(
+            "note",
+            "skipped_heads",
+            "the file starts with frames that cannot be decoded, as after a cut; the clip starts, "
+            "sound included, at the first frame that can be shown",
+            cut,
         )
 
 

@@ -106,7 +106,7 @@ class VideoLoader:
     def _read(self, row: int, places: NDArray[np.int64]) -> Tensor:
         path = self.index.clip_path(self.index.names[row])
         try:
-            return video.read_frames(path, indices=places.tolist())
+            return video.read_clip(path, places.tolist())
         except FileNotFoundError as error:
             raise DataError(
                 f"{path} is gone; run dabfusion prepare again to write it anew."

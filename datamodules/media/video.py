@@ -1,21 +1,22 @@
-"""Frames and sound out of media files; the only file that knows decord.
+"""Frames of video files; the only file that uses decord. Other readers and writers of media are
+re-exported, so that `media.video` is all that most callers import.
 
 Time: 0 is the video's first frame, for its sound too. Frames are uint8 RGB, (T, 3, H, W).
 
-Two readers give the same frames. decord is the fast one, for clips that this project wrote;
-`stream_frames` goes through PyAV (FFmpeg) with strict error detection, for files from anywhere,
-and holds one frame at a time whatever the length.
+`stream_frames` decodes with PyAV (FFmpeg) and strict error detection, and holds one frame at a time
+whatever the length. decord is faster, but only safe for clips that this project wrote.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Literal
 
+import av
 import numpy as np
 import torch
-from av.audio.resampler import AudioResampler
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,7 +29,8 @@ from datamodules.media.images import (
     place_in_square,
     read_image,
 )
-from datamodules.media.probe import VideoInfo, opened, packet_times, probe, video_stream
+from datamodules.media.probe import VideoInfo, decoded_frames, opened, probe, video_stream
+from datamodules.media.sound import read_audio
 from datamodules.media.write import write_video
 
 try:
@@ -45,6 +47,7 @@ __all__ = [
     "place_in_square",
     "probe",
     "read_audio",
+    "read_clip",
     "read_frames",
     "read_image",
     "stream_frames",
@@ -58,34 +61,49 @@ def read_frames(
     path: str | os.PathLike[str],
     indices: Sequence[int] | None = None,
     times_s: Sequence[float] | NDArray[Any] | None = None,
-    reader: Reader | None = None,
+    reader: Reader = "av",
 ) -> Tensor:
-    """Frames of a video by index, by time (the nearest frame), or all of them.
+    """Read frames of a video by index, by time (the nearest frame), or all of them.
 
     Args:
-        path: any video.
-        indices: frame numbers in order of presentation, in any order, repeats allowed.
-        times_s: seconds from the first frame; give this or `indices`.
-        reader: None takes decord where it imports, else PyAV.
+        path: Any video.
+        indices: Frame numbers in display order; any order of numbers, repeats allowed.
+        times_s: Seconds from the first frame; give this or `indices`.
+        reader: `decord` is fast, and reliable only on files that `write_video` wrote: on others it
+            seeks to wrong frames or hangs.
 
     Returns:
         (T, 3, H, W) uint8, one frame for each index or time.
 
     Raises:
-        DataError: the file cannot be decoded, or has no such frame.
+        DataError: The file cannot be decoded, or has no such frame.
     """
     if indices is not None and times_s is not None:
         raise ValueError("read_frames takes indices or times_s, not both.")
-    if reader == "decord" and decord is None:
-        raise ValueError("decord does not import here; leave reader=None or ask for 'av'.")
-    if decord is not None and reader != "av" and os.path.isfile(path):
+    if reader == "av":
+        return torch.stack(list(stream_frames(path, times_s=times_s, indices=indices)))
+    if decord is None:
+        raise ValueError("decord cannot be imported here; use reader='av'.")
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path} does not exist.")
+    try:
+        return _read_with_decord(path, indices, times_s)
+    except (decord.DECORDError, RuntimeError):
+        raise DataError(f"{path} cannot be decoded as a video by decord.") from None
+
+
+def read_clip(path: str | os.PathLike[str], indices: Sequence[int]) -> Tensor:
+    """Read frames of a clip that `write_video` wrote, by the fastest reader there is.
+
+    Raises:
+        DataError: The file cannot be decoded, or has no such frame.
+    """
+    if decord is not None and os.path.isfile(path):
         try:
-            return _read_with_decord(path, indices, times_s)
-        except (decord.DECORDError, RuntimeError):  # PyAV reads more, and says what is wrong
-            if reader == "decord":
-                raise DataError(f"{path} cannot be decoded as a video by decord.") from None
-    wanted = times_s if times_s is not None else None
-    return torch.stack(list(stream_frames(path, times_s=wanted, indices=indices)))
+            return _read_with_decord(path, indices, None)
+        except (decord.DECORDError, RuntimeError):
+            pass  # PyAV reads more, and says what is wrong
+    return read_frames(path, indices)
 
 
 def stream_frames(
@@ -95,41 +113,37 @@ def stream_frames(
     size: tuple[int, int] | None = None,
     info: VideoInfo | None = None,
 ) -> Iterator[Tensor]:
-    """Frames one after the other, decoded by PyAV, strictly: damage raises.
+    """Decode frames one after the other, strictly: damage raises.
 
     Args:
-        path: any video.
-        times_s: seconds from the first frame, any order; the nearest frame is taken.
-        indices: frame numbers; neither this nor `times_s` means every frame.
+        path: Any video.
+        times_s: Seconds from the first frame, any order; the nearest frame is taken.
+        indices: Frame numbers; neither this nor `times_s` means every frame.
         size: (height, width) to scale to while converting to RGB (area averaging).
-        info: what `probe` said of the file, so that its packets are not read twice.
+        info: Result of `probe` for the file, so that its packets are not read twice.
 
     Yields:
-        (3, H, W) uint8 in the order asked for. Frames out of order are held until their turn.
+        (3, H, W) uint8 in the order requested. Frames out of order are held until their turn.
 
     Raises:
-        DataError: damage before the last wanted frame, or no such frame.
+        DataError: Damage before the last wanted frame, or no such frame.
     """
-    if info is not None:
-        pts, timestamps_s = info.pts, info.timestamps_s
-    else:
-        pts, time_base = packet_times(path)
-        timestamps_s = (pts - pts[0]) * time_base
+    info = info or probe(path)
     if times_s is not None:
-        indices = nearest_frames(timestamps_s, times_s).tolist()
-    order = _checked(path, range(len(pts)) if indices is None else indices, len(pts))
+        indices = nearest_frames(info.timestamps_s, times_s).tolist()
+    order = _checked(path, range(info.frames) if indices is None else indices, info.frames)
     if not order:
         return
     held: dict[int, Tensor] = {}
     last_use = {index: position for position, index in enumerate(order)}
-    decoded = _decode(path, pts, min(order), max(order), frozenset(order), size)
+    decoded = _decode(path, info, frozenset(order), size)
     for position, index in enumerate(order):
         while index not in held:
             try:
                 found, frame = next(decoded)
             except StopIteration:
                 raise DataError(
-                    f"{path} breaks off: frame {index} of {len(pts)} cannot be decoded."
+                    f"{path} ends early: frame {index} of {info.frames} cannot be decoded."
                 ) from None
             held[found] = frame
         yield held[index]
@@ -158,7 +172,8 @@ def _read_with_decord(
     times_s: Sequence[float] | NDArray[Any] | None,
 ) -> Tensor:
     decord.logging.set_level(decord.logging.QUIET)
-    video = decord.VideoReader(str(path), num_threads=1)
+    # An absolute path: FFmpeg would take the part before a colon for a protocol.
+    video = decord.VideoReader(os.path.abspath(path), num_threads=1)
     count = len(video)
     if times_s is not None:
         starts = video.get_frame_timestamp(range(count))[:, 0].astype(np.float64)
@@ -178,33 +193,50 @@ def _checked(path: str | os.PathLike[str], indices: Sequence[int], count: int) -
 
 def _decode(
     path: str | os.PathLike[str],
-    pts: NDArray[np.int64],
-    first: int,
-    last: int,
+    info: VideoInfo,
     wanted: frozenset[int],
     size: tuple[int, int] | None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Pairs of frame number and (3, H, W) uint8 frame, for the wanted numbers, ascending."""
-    number_of = {int(value): number for number, value in enumerate(pts)}
-    with opened(path) as container:
-        stream = video_stream(container, path)
-        stream.thread_type = "AUTO"
-        stream.codec_context.options = {"err_detect": "explode"}
-        timed = stream.start_time is not None
-        if timed and first > 0:
-            container.seek(int(pts[first]), stream=stream, backward=True)
-        reformatter = VideoReformatter()
-        for counted, frame in enumerate(container.decode(stream)):
-            number = number_of.get(frame.pts) if timed else counted
-            if number is None or number not in wanted:
-                if timed and frame.pts is not None and frame.pts > pts[last]:
-                    return
-                continue
-            if frame.is_corrupt:
-                raise DataError(f"{path} is damaged at frame {number} of {len(pts)}.")
-            yield number, _to_rgb(frame, reformatter, size)
-            if number >= last:
-                return
+    """Yield pairs of frame number and (3, H, W) uint8 frame for the wanted numbers, ascending."""
+    first = int(info.pts[min(wanted)])
+    reformatter = VideoReformatter()
+    for seeking in (True, False) if info.pts_reliable and min(wanted) > 0 else (False,):
+        with opened(path) as container:
+            stream = video_stream(container, path)
+            stream.codec_context.options = {"err_detect": "explode"}
+            start: int | None = None
+            if info.pts_reliable:
+                stream.thread_type, start = "AUTO", int(info.pts[0])
+            frames = decoded_frames(container, stream, start, seeking)
+            if seeking:
+                try:
+                    container.seek(first, stream=stream, backward=True)
+                    head = next(frames, None)
+                except av.FFmpegError:  # not every container can seek
+                    continue
+                if head is None or head.pts is None or head.pts > first:
+                    continue  # behind the wanted frame: read from the start
+                frames = chain([head], frames)
+            for number, frame in _numbered(frames, info, max(wanted)):
+                if number in wanted:
+                    if frame.is_corrupt:
+                        raise DataError(f"{path} is damaged at frame {number} of {info.frames}.")
+                    yield number, _to_rgb(frame, reformatter, size)
+            return
+
+
+def _numbered(frames: Iterator[Any], info: VideoInfo, last: int) -> Iterator[tuple[int, Any]]:
+    """Yield frames up to number `last` with their numbers in display order."""
+    number_of = {int(value): number for number, value in enumerate(info.pts)}
+    for counted, frame in enumerate(frames):
+        # Decoders give frames in display order whatever their time stamps say.
+        number = number_of.get(frame.pts) if info.pts_reliable else counted
+        if number is not None:
+            yield number, frame
+        elif frame.pts is not None and frame.pts > info.pts[last]:
+            return
+        if number is not None and number >= last:
+            return
 
 
 def _to_rgb(frame: Any, reformatter: Any, size: tuple[int, int] | None) -> Tensor:
@@ -217,62 +249,3 @@ def _to_rgb(frame: Any, reformatter: Any, size: tuple[int, int] | None) -> Tenso
         frame, width=width, height=height, format="rgb24", interpolation=kind
     ).to_ndarray()
     return torch.from_numpy(np.ascontiguousarray(np.rot90(rgb, turns))).permute(2, 0, 1).clone()
-
-
-def read_audio(
-    path: str | os.PathLike[str], sample_rate: int, mono: bool = True
-) -> NDArray[np.float32]:
-    """The sound of a song or a video, resampled; anything FFmpeg reads.
-
-    Args:
-        path: a sound file or a video. Of a video, sample 0 sounds with its first frame.
-        sample_rate: hertz wanted.
-        mono: mix down; else stereo.
-
-    Returns:
-        (S,) float32 in [-1, 1], or (2, S). Values that are not numbers come as silence.
-
-    Raises:
-        DataError: no sound in the file, or damage in it.
-    """
-    start = 0.0
-    pieces: list[NDArray[Any]] = []
-    with opened(path) as container:
-        if not container.streams.audio:
-            raise DataError(f"{path} has no sound; a song or a video with sound was expected.")
-        stream = container.streams.audio[0]
-        if stream.codec_context is None:
-            raise DataError(f"{path} holds sound of a kind that FFmpeg cannot decode.")
-        stream.codec_context.options = {"err_detect": "explode"}
-        resampler = AudioResampler("fltp", "mono" if mono else "stereo", sample_rate)
-        for frame in container.decode(stream):
-            if not pieces and frame.time is not None:
-                start = frame.time
-            frame.pts = None  # gaps and wrong time stamps are not ours to repair
-            pieces += [piece.to_ndarray() for piece in resampler.resample(frame)]
-        pieces += [piece.to_ndarray() for piece in resampler.resample(None)] if pieces else []
-        first_picture = _picture_start(container)
-    if not pieces:
-        raise DataError(f"{path} has a sound track without a single sample.")
-    sound = np.concatenate(pieces, axis=1).astype(np.float32, copy=False)
-    sound = np.nan_to_num(sound, posinf=0.0, neginf=0.0)
-    # Of a song nothing is waited for: MP3 says it starts late by what its coder had added in front.
-    late = min(start, 0.0) if first_picture is None else start - first_picture
-    sound = _shifted(sound, round(late * sample_rate)).clip(-1.0, 1.0)
-    return sound[0] if mono else sound
-
-
-def _picture_start(container: Any) -> float | None:
-    """When the first frame is shown (s, the container's clock); None where there is none but a
-    cover picture."""
-    for stream in container.streams.video:
-        if stream.start_time is not None and (stream.frames != 1 or not stream.duration):
-            return float(stream.start_time * stream.time_base)
-    return None
-
-
-def _shifted(sound: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-    """Sound that starts `samples` after the picture, cut or padded to start with it."""
-    if samples < 0:
-        return sound[:, -samples:]
-    return np.pad(sound, ((0, 0), (samples, 0)))

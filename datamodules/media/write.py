@@ -17,6 +17,8 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.media.probe import media_url
+
 #: Sampling rates (Hz) that every player takes; sound at other rates is resampled to 44,100.
 _AAC_RATES = (16000, 22050, 24000, 32000, 44100, 48000)
 
@@ -51,7 +53,7 @@ def write_video(
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path) as temporary:
         options = {"movflags": "+faststart"}
-        with av.open(str(temporary), "w", format="mp4", options=options) as container:
+        with av.open(media_url(temporary), "w", format="mp4", options=options) as container:
             pictures = iter(frames)
             first = next(pictures, None)
             if first is None:

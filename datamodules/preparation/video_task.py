@@ -24,11 +24,11 @@ from datamodules.files import is_no_space, write_bytes, write_tensors
 from datamodules.index import DatasetSettings
 from datamodules.media import video
 from datamodules.media.beats import normalised_onset, onset_per_frame
+from datamodules.media.sound import SILENCE
 from datamodules.media.spectrum import ENVELOPE_RATE_HZ, SAMPLE_RATE, analyse
 
 RECORD_VERSION = 1
 _LONGEST_GAP_S = 0.6  # slower than any camera: pictures of a dance are lost
-_SILENCE = 1e-3  # -60 dB of full scale: quieter than any music's loudest sample
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,18 @@ def record_path(out: Path, name: str) -> Path:
     return out / "records" / f"{name}.json"
 
 
-def claimed_fps(out: Path, name: str) -> float | None:
-    """The rate that a video's container states, Hz; None where its record does not tell (it was
-    written by an earlier version, or is gone)."""
+def recorded(out: Path, name: str, key: str) -> float | None:
+    """Return a positive number of a video's record, None where there is none (the record was
+    written by an earlier version, or is gone).
+
+    Keys: `claimed_fps` (rate that the container states, Hz), `skipped_s` (length of the head of the
+    file that cannot be decoded; all times count from the first frame behind it).
+    """
     try:
-        claimed = json.loads(record_path(out, name).read_bytes())["claimed_fps"]
+        value = json.loads(record_path(out, name).read_bytes())[key]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return float(claimed) if isinstance(claimed, int | float) and claimed > 0 else None
+    return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
 def fingerprint(task: VideoTask) -> dict[str, Any]:
@@ -80,7 +84,8 @@ def prepare_video(task: VideoTask) -> dict[str, Any]:
 
     Returns:
         The record: `name`, `fingerprint`, and `row` (index columns known without the beats) with
-        `claimed_fps` (see `video.VideoInfo`), or `reason` (why the video is quarantined).
+        `claimed_fps` and `skipped_s` (see `video.VideoInfo`), or `reason` (why the video is
+        quarantined).
 
     Raises:
         OSError: the disk is full.
@@ -92,6 +97,7 @@ def prepare_video(task: VideoTask) -> dict[str, Any]:
         record["row"] = _row(task, info)
         # Beside the row: the index, whose digest names the data, is the same without it.
         record["claimed_fps"] = info.claimed_fps
+        record["skipped_s"] = round(info.skipped_s, 6)
     except DataError as error:
         record["reason"] = str(error).replace(str(task.path), task.source)
     except Exception as error:  # a decoder's surprise must not end the other videos
@@ -165,7 +171,7 @@ def _sound(task: VideoTask, info: video.VideoInfo) -> NDArray[np.float32]:
     if not info.has_audio:
         raise DataError(f"{task.source} has no sound; a dance needs its music.")
     sound = video.read_audio(task.path, SAMPLE_RATE)
-    if not len(sound) or float(np.abs(sound).max()) < _SILENCE:
+    if not len(sound) or float(np.abs(sound).max()) < SILENCE:
         raise DataError(f"{task.source} is silent; a dance needs its music.")
     return sound
 

@@ -52,12 +52,12 @@ def measure_load(prepared: Path, rule: WindowRule, count: int) -> dict[str, floa
                 if done >= count:
                     break
 
-    def read(reader: Reader | None) -> None:
+    def read(reader: Reader) -> None:
         for path, indices in jobs:
             read_frames(path, indices, reader=reader)
 
     load()
-    read(None)
+    read("av" if decord is None else "decord")
     before = resident_mb()
     loading = best_time(load, ROUNDS, clock=time.process_time)
     numbers = {

@@ -11,7 +11,7 @@ import torch
 from datamodules import keypoints
 from datamodules.errors import DataError
 from datamodules.index import Index, read_index
-from datamodules.media.video import read_frames
+from datamodules.media.video import read_clip
 from datamodules.scene import View, measure_view
 from datamodules.splits import SplitRule, assign
 from experiments.config.load import Settings
@@ -73,7 +73,7 @@ def _training_rows(index: Index, rule: SplitRule) -> list[int]:
 def _view(index: Index, row: int) -> View:
     name, count = index.names[row], int(index.frames[row])
     places = np.unique(np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int))
-    frames = read_frames(index.clip_path(name), indices=places.tolist())
+    frames = read_clip(index.clip_path(name), places.tolist())
     points = None
     if index.table["keypoints"][row].as_py():
         points = keypoints.read(index.keypoints_path(name))[places]

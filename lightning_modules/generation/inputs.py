@@ -197,7 +197,7 @@ def read_samples(request: DanceRequest) -> tuple[NDArray[np.float32], int]:
         DataError: it cannot be read, is not mono or not finite, or its rate is none.
     """
     if isinstance(request.music, str | os.PathLike):
-        return read_audio(request.music, SAMPLE_RATE), SAMPLE_RATE
+        return read_audio(request.music, SAMPLE_RATE, strict=False), SAMPLE_RATE
     if not request.sample_rate:
         raise DataError("Music given as samples needs its sample_rate in hertz.")
     rate = request.sample_rate

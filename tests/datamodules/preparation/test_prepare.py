@@ -12,6 +12,7 @@ import pytest
 from dance_folder import RATE, SIZE, beats_of, clicks, shown_time, write_dance, write_folder
 from made_videos import clock_frame, encode
 
+from datamodules.doctor import diagnose
 from datamodules.errors import DataError
 from datamodules.files import is_no_space, write_bytes
 from datamodules.index import DatasetSettings, read_index
@@ -317,3 +318,27 @@ def test_linked_folders_and_camera_endings_are_prepared_and_the_rest_is_named(
     report = prepare(folder, tmp_path / "out", OPTIONS)
     assert sorted(rows(tmp_path / "out")) == ["camera-00001", "own"]
     assert [item.path.name for item in report.passed_over] == ["circle", "notes.xyz"]
+
+
+def test_a_cut_video_is_prepared_from_its_first_whole_frame_and_the_doctor_notes_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "in").mkdir()
+    frames = [clock_frame(k / 10) for k in range(60)]
+    sound = clicks(beats_of("mBR4", 6.0), 6.0)
+    options = {"g": "8", "preset": "ultrafast", "crf": "10"}
+    whole = encode(tmp_path / "whole.ts", frames, fps=10, options=options, sound=sound)
+    content = whole.read_bytes()
+    (tmp_path / "in" / "cut.ts").write_bytes(content[len(content) // 188 // 8 * 188 :])
+    prepare(tmp_path / "in", tmp_path / "out", OPTIONS)
+    clip = tmp_path / "out" / "clips" / "cut.mp4"
+    shown = np.asarray([shown_time(frame) for frame in read_frames(clip)])
+    assert shown[0] > 0.5
+    np.testing.assert_allclose(shown - shown[0], np.arange(len(shown)) / 10, atol=0.05)
+    envelope = onset_envelope(read_audio(clip, RATE), RATE)
+    for beat in beats_of("mBR4", 6.0) - shown[0]:
+        if beat > 0.1 and beat < len(shown) / 10 - 0.1:
+            near = envelope[round(beat * 100) - 6 : round(beat * 100) + 7]
+            assert near.max() > 0.4 * envelope.max()
+    findings = {finding.check: finding for finding in diagnose(tmp_path / "out").findings}
+    assert findings["skipped_heads"].names[0].startswith("cut: ")
