@@ -50,10 +50,10 @@ class AutoencoderOptimizer:
 
 
 class LatentFlowAutoencoderModule(LightningModule):
-    """Trains a latent-flow auto-encoder on clips whose first frame is the reference.
+    """Trains a latent-flow autoencoder on clips whose first frame is the reference.
 
     Args:
-        network: the auto-encoder; frozen parameters stay as they are.
+        network: the autoencoder; frozen parameters stay as they are.
         weights: of the objective's terms.
         optimizer: Adam and its schedule.
         features: VGG-19 for the perceptual loss, or None for the terms that need no weights.
@@ -61,7 +61,7 @@ class LatentFlowAutoencoderModule(LightningModule):
         sizes: progressive resolution, one size (pixels) for each equal share of the steps; empty
             trains at the clips' own size.
         channels_last: memory layout of the network and its images.
-        region_steps: first steps in which the regions alone learn, from key points.
+        region_steps: first steps in which the regions alone learn, from keypoints.
     """
 
     sums: Tensor
@@ -117,7 +117,7 @@ class LatentFlowAutoencoderModule(LightningModule):
         )
 
     def on_validation_epoch_end(self) -> None:
-        """Logs `val/l1_ratio` (to be minimised) and its companions, over all ranks' clips."""
+        """Logs `val/l1_ratio` (to be minimized) and its companions, over all ranks' clips."""
         gathered = self.all_gather(self.sums)
         assert isinstance(gathered, Tensor)
         for name, value in reconstruction_scores(gathered.reshape(-1, len(SUMS)).sum(0)).items():

@@ -66,7 +66,7 @@ def save_autoencoder(
 
 
 def load_autoencoder(path: Path | str) -> LatentFlowAutoencoder:
-    """The frozen auto-encoder, in eval mode, of a run folder or an export folder.
+    """The frozen autoencoder, in eval mode, of a run folder or an export folder.
 
     Raises:
         CheckpointError: nothing there, another stage's export, a newer format, or weights that do
@@ -83,7 +83,7 @@ def load_autoencoder(path: Path | str) -> LatentFlowAutoencoder:
         model = LatentFlowAutoencoder.from_config(config["architecture"])
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{folder / CONFIG_NAME} describes no auto-encoder of this version: {error}"
+            f"{folder / CONFIG_NAME} describes no autoencoder of this version: {error}"
         ) from error
     try:
         model.load_state_dict(load_file(weights), strict=True)
@@ -162,17 +162,17 @@ def _export_folder(path: Path) -> Path:
     if not path.exists():
         raise CheckpointError(
             f"There is no folder {path}: give the run folder, or the export, of a trained "
-            "auto-encoder (dabfusion train autoencoder)."
+            "autoencoder (dabfusion train autoencoder)."
         )
     folder = path / "export" if (path / "export").is_dir() else path
     if (folder / "model_index.json").is_file():
         raise CheckpointError(
-            f"{path} holds a pipeline of stage 2; expected an auto-encoder of stage 1: give "
+            f"{path} holds a pipeline of stage 2; expected an autoencoder of stage 1: give "
             f"{folder / 'autoencoder'}, or stage 1's own run."
         )
     if not (folder / CONFIG_NAME).is_file():
         raise CheckpointError(
-            f"{path} holds no exported auto-encoder ({CONFIG_NAME} is missing): let its training "
+            f"{path} holds no exported autoencoder ({CONFIG_NAME} is missing): let its training "
             "finish, or give the folder of a run that did."
         )
     return folder
@@ -185,7 +185,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not valid JSON: export the run again.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} does not describe an auto-encoder of stage 1: give the export folder of "
+            f"{path} does not describe an autoencoder of stage 1: give the export folder of "
             "`dabfusion train autoencoder`."
         )
     if config.get("version") != FORMAT_VERSION:

@@ -103,7 +103,7 @@ class FlowDiffusionModule(LightningModule):
     """Train a denoiser and its music conditioner on the latent flow of a frozen stage 1.
 
     Args:
-        denoiser, conditioner: the networks that learn; their normaliser's statistics are set.
+        denoiser, conditioner: the networks that learn; their normalizer's statistics are set.
         autoencoder: frozen stage 1. It is moved to the device but belongs to no checkpoint.
         scheduler: the training noise schedule; its prediction type is the denoiser's.
         frame_size: side of the frames in pixels, for the alignment score's units.

@@ -1,4 +1,4 @@
-"""Joint supervision of stage 1: ten parts of the body from COCO key points, as pure functions.
+"""Joint supervision of stage 1: ten parts of the body from COCO keypoints, as pure functions.
 
 Labels, for where they exist (rendered dancers, AIST++): training without them is the published
 way, and wherever a score comes from a network trained with them the text says so. Parts are boxes
@@ -6,8 +6,8 @@ along bones; a part's matrix takes the unit square to the box, so that one part'
 reference times the inverse of its matrix in the driving frame is its rigid motion, arm over head
 included, where the axes of a heatmap cannot tell up from down.
 
-Shape letters: N frames, J = 17 key points, K = 10 parts, h w cells. Positions: (x, y), -1 and 1 at
-the centres of the outer pixels.
+Shape letters: N frames, J = 17 keypoints, K = 10 parts, h w cells. Positions: (x, y), -1 and 1 at
+the centers of the outer pixels.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PARTS = (
     "right thigh",
     "right shin",
 )
-# COCO's key points: 0 nose, 3 4 ears, 5 6 shoulders, 7 8 elbows, 9 10 wrists, 11 12 hips,
+# COCO's keypoints: 0 nose, 3 4 ears, 5 6 shoulders, 7 8 elbows, 9 10 wrists, 11 12 hips,
 # 13 14 knees, 15 16 ankles. From, to, how far the part reaches beyond `to` (hands, feet), and
 # half its width: both as shares, of the bone and of the torso's length.
 _LIMBS = (
@@ -48,7 +48,7 @@ _LIMBS = (
 )
 _TORSO_HALF_WIDTH = 0.33
 _HEAD_HALF_WIDTH = 0.26
-#: A frame's smallest torso, in normalised units (3 pixels of 64), so that no box is degenerate.
+#: A frame's smallest torso, in normalized units (3 pixels of 64), so that no box is degenerate.
 _MIN_TORSO = 0.1
 
 
@@ -56,24 +56,24 @@ _MIN_TORSO = 0.1
 class Parts:
     """K parts of the bodies in N frames."""
 
-    centre: Tensor
+    center: Tensor
     """(N, K, 2)."""
     matrix: Tensor
     """(N, K, 2, 2): columns are half the length along the bone and half the width across."""
     seen: Tensor
-    """(N, K) in [0, 1]: the least visibility of the key points it comes from."""
+    """(N, K) in [0, 1]: the least visibility of the keypoints it comes from."""
 
     def repeat(self, times: int) -> Parts:
         """Each frame `times` times, in place."""
         return Parts(
-            self.centre.repeat_interleave(times, 0),
+            self.center.repeat_interleave(times, 0),
             self.matrix.repeat_interleave(times, 0),
             self.seen.repeat_interleave(times, 0),
         )
 
 
 def body_parts(keypoints: Tensor) -> Parts:
-    """The parts of frames with key points (N, 17, 3): x, y in [-1, 1], visibility in [0, 1]."""
+    """The parts of frames with keypoints (N, 17, 3): x, y in [-1, 1], visibility in [0, 1]."""
     finite = keypoints.isfinite().all(dim=-1)
     keypoints = torch.where(finite[..., None], keypoints, torch.zeros_like(keypoints))
     xy, seen = keypoints[..., :2], keypoints[..., 2].clamp(0, 1)
@@ -104,14 +104,14 @@ def body_parts(keypoints: Tensor) -> Parts:
 
 
 def region_loss(regions: Regions, parts: Parts, regressed: bool) -> Tensor:
-    """Mean absolute distance of regions from parts: centres, and matrices or covariances.
+    """Mean absolute distance of regions from parts: centers, and matrices or covariances.
 
     `regressed` matrices are compared themselves, since their sign carries the direction of the
     bone; principal axes carry none, so covariances are compared, scaled to lengths. Parts out of
     sight count as met, so that the loss is a mean over frames at any number of processes.
     """
     seen = parts.seen[..., None]
-    total = ((regions.shift - parts.centre).abs() * seen).mean()
+    total = ((regions.shift - parts.center).abs() * seen).mean()
     if regions.affine is None:
         return total
     difference = (regions.affine - parts.matrix).abs()
@@ -124,7 +124,7 @@ def region_loss(regions: Regions, parts: Parts, regressed: bool) -> Tensor:
 
 @dataclass(frozen=True)
 class Teacher:
-    """What key points say of the flow and the occlusion map of N frames."""
+    """What keypoints say of the flow and the occlusion map of N frames."""
 
     flow: Tensor
     """(N, h, w, 2): the rigid motion of the body's parts; the background is taken to rest."""
@@ -139,12 +139,12 @@ class Teacher:
 
 def teach(reference: Parts, driving: Parts, height: int, width: int) -> Teacher:
     """The flow and occlusion of N pairs of frames on an h x w grid, from their parts."""
-    grid = coordinate_grid(height, width, driving.centre)
+    grid = coordinate_grid(height, width, driving.center)
     distance = part_distance(driving, grid)
     nearest, owner = distance.min(dim=1)
     motion = relative_affine(reference.matrix, driving.matrix, correct_sign=False)
-    offset = grid - driving.centre[:, :, None, None]
-    moved = apply_matrix(motion[:, :, None, None], offset) + reference.centre[:, :, None, None]
+    offset = grid - driving.center[:, :, None, None]
+    moved = apply_matrix(motion[:, :, None, None], offset) + reference.center[:, :, None, None]
     index = owner[:, None, :, :, None].expand(-1, 1, -1, -1, 2)
     flow = moved.gather(1, index)[:, 0]
     seen = torch.minimum(reference.seen, driving.seen)
@@ -162,7 +162,7 @@ def teach(reference: Parts, driving: Parts, height: int, width: int) -> Teacher:
 
 def part_distance(parts: Parts, grid: Tensor) -> Tensor:
     """(N, K, h, w): distance of cells from each part's box, 0 on its rim, negative inside."""
-    offset = grid - parts.centre[:, :, None, None]
+    offset = grid - parts.center[:, :, None, None]
     local = apply_matrix(inverse(parts.matrix)[:, :, None, None], offset).abs() - 1
     scale = parts.matrix.norm(dim=-2)[:, :, None, None]
     beyond = local * scale

@@ -29,7 +29,7 @@ _OPTIONAL = ("num_batches_tracked", "down.weight")
 def read_lfdm(
     path: Path | str, overrides: Mapping[str, Any] | None = None
 ) -> LatentFlowAutoencoder:
-    """The frozen auto-encoder of an LFDM or MRAA checkpoint (.pth).
+    """The frozen autoencoder of an LFDM or MRAA checkpoint (.pth).
 
     `overrides` sets what shapes cannot tell, by `LatentFlowAutoencoder`'s names: `skips`,
     `correct_sign`, `covariance_heatmaps`, `region_variance`, `temperature`, `region_padding`,
@@ -81,7 +81,7 @@ def write_lfdm(model: LatentFlowAutoencoder, path: Path | str) -> Path:
     for name, value in published.items():
         if model.config[name] != value:
             raise CheckpointError(
-                f"This auto-encoder has {name} = {model.config[name]}, which LFDM's format cannot "
+                f"This autoencoder has {name} = {model.config[name]}, which LFDM's format cannot "
                 f"hold (it means {value}): export one that was trained with the published "
                 "architecture."
             )

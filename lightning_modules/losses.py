@@ -36,8 +36,8 @@ class FeaturePyramid(Protocol):
 def foreground_weight(reference: Tensor, driving: Tensor, strength: float) -> Tensor:
     """(N, 1, H, W) of mean 1: pixels that differ between the frames count more.
 
-    1 + strength |driving - reference| / mean |driving - reference|, then normalised; figures that
-    move are a small part of a picture. Pairs without any difference weigh evenly.
+    1 + strength |driving - reference| / mean |driving - reference|, then normalized; figures that
+    move are a small part of an image. Pairs without any difference weigh evenly.
     """
     difference = (driving - reference).abs().mean(dim=1, keepdim=True)
     mean = difference.mean(dim=(2, 3), keepdim=True)
@@ -58,7 +58,7 @@ def multiscale_l1(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def gradient_l1(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Weighted absolute difference of horizontal and of vertical neighbour differences."""
+    """Weighted absolute difference of horizontal and of vertical neighbor differences."""
     difference = prediction - target
     across = (difference[..., :, 1:] - difference[..., :, :-1]).abs() * weight[..., :, 1:]
     down = (difference[..., 1:, :] - difference[..., :-1, :]).abs() * weight[..., 1:, :]
@@ -82,7 +82,7 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def flow_variation(flow: Tensor) -> Tensor:
-    """Mean absolute difference between neighbouring cells of flows (..., h, w, 2), in pixels of
+    """Mean absolute difference between neighboring cells of flows (..., h, w, 2), in pixels of
     the latent map: how much the motion, apart from the identity grid, tears."""
     height, width = flow.shape[-3:-1]
     residual = flow - coordinate_grid(height, width, flow)

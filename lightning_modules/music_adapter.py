@@ -28,7 +28,7 @@ class AdapterLoss:
 def contrastive_loss(
     directions: Tensor, styles: Tensor, pieces: Tensor, temperature: float
 ) -> Tensor:
-    """Supervised contrastive loss (Khosla et al., arXiv 2004.11362, eq. 2) across pieces of music.
+    """Supervised contrastive loss (Khosla et al., arXiv 2004.11362, eq. 2) across songs.
 
     Clips of the same piece are neither drawn together nor pushed apart: they sound alike whatever
     style is. A clip without another of its style in the batch counts for nothing.
@@ -56,7 +56,7 @@ class MusicAdapterModule(LightningModule):
 
     Args:
         adapters: what learns.
-        style_of: class of each piece of music.
+        style_of: class of each song.
         loss: weights.
         learning_rate: of AdamW, which falls to zero by a cosine.
         weight_decay: of AdamW.

@@ -18,7 +18,7 @@ FLOW_KINDS = ("residual", "absolute")
 
 
 def identity_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """(2, h, w), x then y: the grid that moves nothing; -1 and 1 are the outer pixels' centres."""
+    """(2, h, w), x then y: the grid that moves nothing; -1 and 1 are the outer pixels' centers."""
     y = torch.linspace(-1.0, 1.0, height, device=device)
     x = torch.linspace(-1.0, 1.0, width, device=device)
     return torch.stack((x[None, :].expand(height, width), y[:, None].expand(height, width)))

@@ -1,4 +1,4 @@
-"""What stage 1 minimises: which losses, of what, with which weights; a pure function."""
+"""What stage 1 minimizes: which losses, of what, with which weights; a pure function."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lightning_modules.joints import (
 from lightning_modules.networks.autoencoder import AutoencoderOutput, LatentFlowAutoencoder
 
 _NO_KEYPOINTS = (
-    "Joint supervision needs key points, and these clips have none: prepare clips with key points, "
+    "Joint supervision needs keypoints, and these clips have none: prepare clips with keypoints, "
     "or set stage1.loss.joints, teacher_flow and teacher_occlusion to 0."
 )
 
@@ -45,7 +45,7 @@ class LossWeights:
 
     @property
     def uses_labels(self) -> bool:
-        """Whether key points are part of the loss."""
+        """Whether keypoints are part of the loss."""
         return max(self.joints, self.teacher_flow, self.teacher_occlusion) > 0
 
 

@@ -1,4 +1,4 @@
-"""DabFusionPipeline: a picture and a piece of music in, a dance out. No Lightning needed.
+"""DabFusionPipeline: an image and a song in, a dance out. No Lightning needed.
 
 A saved pipeline is a folder in diffusers' layout: `model_index.json`, `autoencoder/`, `denoiser/`,
 `music/`, `scheduler/` (safetensors and JSON) and a model card, `README.md`.
@@ -40,7 +40,7 @@ from lightning_modules.generation.inputs import (
     Song,
     as_generator,
     heard_song,
-    reference_picture,
+    reference_image,
 )
 from lightning_modules.generation.people import Scene
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
@@ -98,8 +98,8 @@ class DabFusionPipeline(DiffusionPipeline):
         settings: clip format and sampling defaults; None: the published format.
         notes: goes into the model card: data, settings, scores.
         encoder: frozen music encoders (CLAP, Wav2CLIP) for models trained with them.
-        scene: where dancers of the training data stand, for persons who are cut out.
-        segmenter: finds the person in a picture. With one, the person of every picture is cut out
+        scene: where dancers of the training data stand, for people who are cut out.
+        segmenter: finds the person in an image. With one, the person of every image is cut out
             and set into the scene.
     """
 
@@ -152,29 +152,29 @@ class DabFusionPipeline(DiffusionPipeline):
         generator: torch.Generator | int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Dance:
-        """Let the person in a picture dance to a song.
+        """Let the person in an image dance to a song.
 
         Args:
             image: any size and aspect; put into the square as in training, or, as
-                `reference_picture` says, the person cut out of it and set into a scene.
+                `reference_image` says, the person cut out of it and set into a scene.
             music: a path that FFmpeg reads, or mono samples with their `sample_rate`.
             seconds: length of the dance; None: to the end of the song.
             start_s: second of the song at which the dance begins.
             tempo_bpm: the tempo where it is known, a prior for the beat tracker.
-            beat_file: the song's beats in seconds, one a line, instead of tracking.
-            mask: (H, W), bright (or opaque) where the person is; a transparent picture is its own.
-            background: a picture, or a `Scene` with its own place for the dancer.
+            beat_file: the song's beats in seconds, one per line, instead of tracking.
+            mask: (H, W), bright (or opaque) where the person is; a transparent image is its own.
+            background: an image, or a `Scene` with its own place for the dancer.
             person_height: of the standing person, as a share of the frame's side; None: as tall
                 as the training data's dancers.
             guidance_scale: weight of the music: 0 ignores it, 1 is plain conditioning.
-            image_guidance_scale: weight of the picture, for models trained with image dropout.
+            image_guidance_scale: weight of the image, for models trained with image dropout.
             num_inference_steps: denoising steps.
             solver: ddim, dpm++ or unipc.
             generator: or a seed; the same one gives the same video.
             progress: called with (done, total) after each denoising step.
 
         Raises:
-            DataError: the picture or the song cannot be read or is too short, or a number is out of
+            DataError: the image or the song cannot be read or is too short, or a number is out of
                 range.
             ValueError: arguments that do not fit.
         """
@@ -212,7 +212,7 @@ class DabFusionPipeline(DiffusionPipeline):
         solver: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Dance]:
-        """Dances of many pictures and songs; those of equal length are sampled together.
+        """Dances of many images and songs; those of equal length are sampled together.
 
         The arguments are those of a call; every dance is what a call of its own would give.
         """
@@ -255,7 +255,7 @@ class DabFusionPipeline(DiffusionPipeline):
 
     def see(self, request: DanceRequest) -> Tensor:
         """The first frame of a request's dance, (3, S, S) uint8: what the networks see."""
-        return reference_picture(request, self.settings, self.scene, self.segmenter)
+        return reference_image(request, self.settings, self.scene, self.segmenter)
 
     def _dance(
         self,

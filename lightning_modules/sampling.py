@@ -32,7 +32,7 @@ LAMBDA_MIN = -5.1
 
 
 class FrameDecoder(Protocol):
-    """What sampling needs of the auto-encoder."""
+    """What sampling needs of the autoencoder."""
 
     def decode(self, reference: Tensor, latent_flow: Tensor) -> Tensor: ...
 
@@ -152,7 +152,7 @@ def sample_latent_flow(
         beat_features: (B, N, 7), N frames of any number.
         music: as in `MusicConditioner.forward`, per-frame features N long.
         steps: denoising steps.
-        generators: one a dance, so that a batch of n equals n single runs.
+        generators: one per dance, so that a batch of n equals n single runs.
         progress: called with (done, total) after each step.
 
     Returns:

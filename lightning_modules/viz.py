@@ -1,4 +1,4 @@
-"""Pictures of what stage 1 does, as pure functions: tensors in, uint8 tensors out.
+"""Images of what stage 1 does, as pure functions: tensors in, uint8 tensors out.
 
 Images are float (..., 3, H, W) in [0, 1]; flows are absolute sampling grids (..., h, w, 2).
 """
@@ -27,17 +27,17 @@ COLUMNS = (
     "regions",
     "difference",
 )
-_HEADING = 14  # pixels above the pictures
+_HEADING = 14  # pixels above the images
 _MARGIN = 2
 _INK = (20, 20, 20)
 
 
-def flow_colours(flow: Tensor, largest: float) -> Tensor:
+def flow_colors(flow: Tensor, largest: float) -> Tensor:
     """(..., 3, h, w): hue is the direction in which a cell's content moved, saturation how far.
 
     `flow` is a residual, driving to reference, in pixels; `largest` pixels are fully saturated.
     The reference content at the end of that vector has moved by its opposite, which is what the
-    colour shows: right is red, down is green, as in `colour_wheel`.
+    color shows: right is red, down is green, as in `color_wheel`.
     """
     motion = -flow
     angle = torch.atan2(motion[..., 1], motion[..., 0])
@@ -46,8 +46,8 @@ def flow_colours(flow: Tensor, largest: float) -> Tensor:
     # HSV to RGB at value 1: each primary is a clipped triangle wave of the hue.
     offsets = hue.new_tensor([0.0, 2 / 3, 1 / 3])
     wave = ((hue[..., None] + offsets) % 1.0 * 6 - 3).abs() - 1
-    colours = 1 - saturation[..., None] * (1 - wave.clamp(0, 1))
-    return colours.movedim(-1, -3)
+    colors = 1 - saturation[..., None] * (1 - wave.clamp(0, 1))
+    return colors.movedim(-1, -3)
 
 
 def residual_pixels(flow: Tensor, size: int) -> Tensor:
@@ -56,15 +56,15 @@ def residual_pixels(flow: Tensor, size: int) -> Tensor:
     return (flow - coordinate_grid(height, width, flow)) * (size - 1) / 2
 
 
-def colour_wheel(size: int) -> Tensor:
-    """(3, size, size): the legend of `flow_colours`, white outside the circle."""
+def color_wheel(size: int) -> Tensor:
+    """(3, size, size): the legend of `flow_colors`, white outside the circle."""
     grid = coordinate_grid(size, size, torch.zeros(1))
-    wheel = flow_colours(-grid, 1.0)
+    wheel = flow_colors(-grid, 1.0)
     return torch.where(grid.norm(dim=-1) <= 1, wheel, torch.ones_like(wheel))
 
 
 def draw_regions(image: Tensor, regions: Regions, index: int) -> Tensor:
-    """(3, H, W): an image with the ellipses and centres of image `index` of `regions` over it."""
+    """(3, H, W): an image with the ellipses and centers of image `index` of `regions` over it."""
     height, width = image.shape[-2:]
     canvas = _to_pil(image)
     draw = ImageDraw.Draw(canvas)
@@ -74,17 +74,17 @@ def draw_regions(image: Tensor, regions: Regions, index: int) -> Tensor:
     number = regions.shift.shape[1]
     hues = torch.arange(number) / number * 2 * math.pi
     directions = torch.stack([hues.cos(), hues.sin()], dim=-1)
-    colours = flow_colours(-directions[None], 1.0).movedim(0, -1)[0]
+    colors = flow_colors(-directions[None], 1.0).movedim(0, -1)[0]
     for k in range(number):
-        colour = tuple(int(255 * c) for c in colours[k])
-        centre = regions.shift[index, k].detach().float().cpu()
-        outline = centre + 0.02 * circle
+        color = tuple(int(255 * c) for c in colors[k])
+        center = regions.shift[index, k].detach().float().cpu()
+        outline = center + 0.02 * circle
         if regions.affine is not None:
-            outline = centre + circle @ regions.affine[index, k].detach().float().cpu().T
+            outline = center + circle @ regions.affine[index, k].detach().float().cpu().T
         points = ((outline + 1) * to_pixels).nan_to_num(-9.0, -9.0, -9.0).clamp(-1e4, 1e4)
-        draw.line([(float(x), float(y)) for x, y in points], fill=colour)
-        x, y = ((centre + 1) * to_pixels).tolist()
-        draw.point((x, y), fill=colour)
+        draw.line([(float(x), float(y)) for x, y in points], fill=color)
+        x, y = ((center + 1) * to_pixels).tolist()
+        draw.point((x, y), fill=color)
     return _from_pil(canvas)
 
 
@@ -93,11 +93,11 @@ def autoencoder_panel(network: LatentFlowAutoencoder, frames: Tensor, side: int 
     """A labelled sheet (3, H', W') uint8: a row for each driving frame, columns as `COLUMNS`.
 
     The network's mode is kept as it was. Flow is scaled to the sheet's longest vector, whose length
-    is written under the colour wheel.
+    is written under the color wheel.
 
     Args:
         frames: (B, 1 + T, 3, H, W) in [0, 1]; the first of each clip is its reference.
-        side: pixels of a picture on the sheet.
+        side: pixels of an image on the sheet.
     """
     training = network.training
     network.eval()
@@ -110,18 +110,18 @@ def autoencoder_panel(network: LatentFlowAutoencoder, frames: Tensor, side: int 
     rows = []
     for b in range(len(frames)):
         for t in range(times):
-            picture = driving[b, t]
+            image = driving[b, t]
             prediction = output.prediction[b, t].float()
             rows.append(
                 [
                     reference[b],
-                    picture,
+                    image,
                     prediction,
                     output.deformed[b, t].float(),
-                    flow_colours(flow[b, t], largest),
+                    flow_colors(flow[b, t], largest),
                     output.occlusion[b, t].float().expand(3, -1, -1),
-                    draw_regions(_resized(picture, side), output.driving, b * times + t),
-                    1 - (prediction - picture).abs().mul(2).clamp(max=1),
+                    draw_regions(_resized(image, side), output.driving, b * times + t),
+                    1 - (prediction - image).abs().mul(2).clamp(max=1),
                 ]
             )
     return _sheet(rows, side, largest)
@@ -139,7 +139,7 @@ def _sheet(rows: list[list[Tensor]], side: int, largest: float) -> Tensor:
         for j, row in enumerate(rows):
             canvas.paste(_to_pil(_resized(row[i], side)), (i * pitch, _HEADING + j * pitch))
     corner = len(COLUMNS) * pitch
-    canvas.paste(_to_pil(colour_wheel(legend - 4)), (corner + 2, _HEADING))
+    canvas.paste(_to_pil(color_wheel(legend - 4)), (corner + 2, _HEADING))
     draw.text((corner + 2, _HEADING + legend), f"{largest:.0f} px", fill=_INK)
     return _from_pil(canvas).mul(255).round().to(torch.uint8)
 

@@ -129,11 +129,11 @@ class BeatAlignmentScore(ClipMean):
 
         Args:
             keypoints: (B, T, J, 2 or 3) joint coordinates in any unit (no visibility).
-            fps: frames a second.
+            fps: frames per second.
             music_beats: (B, N) seconds, NaN-padded.
             speed: (B, T - 1) speed signal instead of `keypoints`.
             motion_beats: (B, M) seconds instead of `keypoints`.
-            music_ids: the piece of music of each clip.
+            music_ids: the song of each clip.
 
         Raises:
             ValueError: not exactly one of `keypoints`, `speed` and `motion_beats`.
@@ -182,10 +182,10 @@ class AVAlign(ClipMean):
 
         Args:
             video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
-            fps: frames a second.
+            fps: frames per second.
             onsets: (B, N) seconds, NaN-padded.
             magnitude: (B, T) mean flow magnitudes instead of `video` (`flow_magnitude`).
-            music_ids: the piece of music of each clip.
+            music_ids: the song of each clip.
 
         Raises:
             ValueError: not exactly one of `video` and `magnitude`.

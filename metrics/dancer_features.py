@@ -28,7 +28,7 @@ STRIDE = 8
 class DancerNetwork(nn.Module):
     """Two-dimensional convolutions on every frame and its change, three-dimensional ones over all.
 
-    Normalised within each window; without the change of every pixel from frame to frame it does
+    Normalized within each window; without the change of every pixel from frame to frame it does
     not learn to see motion.
     """
 

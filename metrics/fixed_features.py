@@ -1,6 +1,6 @@
 """Convolutions with fixed random weights: what a trained feature network is measured against.
 
-They have learnt nothing: their features are oriented edges and blobs in space and time, pooled.
+They have learned nothing: their features are oriented edges and blobs in space and time, pooled.
 `dabfusion study features` finds that distances over them hardly notice damaged motion, which is why
 `DancerVideoFeatures` is the default. Their numbers have their own scale.
 """

@@ -7,7 +7,7 @@ the formula, so what follows is a BAS-style score of this project, exactly defin
 not the authors' code.
 
 Steps: (1) the speed of every step from one frame to the next, from optical flow with the camera's
-motion taken out, from the model's latent flow or from key points; (2) clips slower than 2 pixels
+motion taken out, from the model's latent flow or from keypoints; (2) clips slower than 2 pixels
 a second (in frames of 128) have no motion beats; (3) motion beats are the strict and prominent
 minima of the speed smoothed by 0.05 s, placed between frames by a parabola; (4) beats outside
 [1 / fps, (T - 2) / fps] are dropped from both lists; (5) BAS with sigma = 0.05 s; (6) its level
@@ -117,7 +117,7 @@ def clip_scores(
 
     Args:
         signal: motion of B clips.
-        fps: frames a second.
+        fps: frames per second.
         music_beats: (B, N) seconds, NaN-padded.
         sigma: standard deviation of the kernel in seconds.
         direction: as in `align`.

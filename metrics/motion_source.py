@@ -38,8 +38,8 @@ def motion_signal(
         video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
         latent_flow: (B, T, 3, h, w): sampling grid in [-1, 1] and occlusion map.
         keypoints: (B, T, J, 2 or 3): x, y in pixels and visibility.
-        motion: a `MotionSignal`, or speeds (B, T - 1) in pixels a second, NaN-padded.
-        fps: frames a second.
+        motion: a `MotionSignal`, or speeds (B, T - 1) in pixels per second, NaN-padded.
+        fps: frames per second.
         size: frame size in pixels (longer side) for every source but `video`; 128 by default.
         frames: (B,) valid frames of each clip; None means all.
         flow: optical flow method for `video`.
@@ -109,15 +109,15 @@ class MotionMusicMetric(ClipMean):
 
         Args:
             video: (B, T, 3, H, W) uint8 or floating point in [0, 1]; or what `motion` takes.
-            fps: frames a second; needed.
+            fps: frames per second; needed.
             music_beats: needed; (B, N) seconds from the clip's first frame, NaN-padded. Beats just
                 outside the clip are welcome: the controls move them into it.
             latent_flow: (B, T, 3, h, w) instead of `video`.
             keypoints: (B, T, J, 2 or 3) in pixels instead of `video`.
-            motion: a `MotionSignal` or speeds (B, T - 1) in pixels a second instead of `video`.
+            motion: a `MotionSignal` or speeds (B, T - 1) in pixels per second instead of `video`.
             size: frame size in pixels for every source but `video`; 128 by default.
             frames: (B,) valid frames of each clip; None means all.
-            music_ids: the piece of music of each clip, for the standard error.
+            music_ids: the song of each clip, for the standard error.
 
         Raises:
             ValueError: not exactly one source, or shapes that do not fit.

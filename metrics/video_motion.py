@@ -1,4 +1,4 @@
-"""Metrics of the video alone: consistency over time, shakiness, variety, memorisation."""
+"""Metrics of the video alone: consistency over time, shakiness, variety, memorization."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class WarpError(ClipMean):
 
 
 class MotionJerk(ClipMean):
-    """Shakiness: mean absolute second derivative of the motion signal, pixels a second cubed.
+    """Shakiness: mean absolute second derivative of the motion signal, pixels per second cubed.
 
     It grows with the amount of motion and with the frame rate: compare clips of one frame rate,
     beside true ones. `compute()` returns one number, the mean over clips.

@@ -14,7 +14,7 @@ from lightning_modules.pipeline import DabFusionPipeline
 
 
 def tiny_autoencoder(**changes: object) -> LatentFlowAutoencoder:
-    """Of two regions; pictures' sides are multiples of 8, and z has 16 channels."""
+    """Of two regions; images' sides are multiples of 8, and z has 16 channels."""
     sizes: dict[str, object] = {
         "regions": 2,
         "region_width": 4,
@@ -65,7 +65,7 @@ def tiny_conditioner(**changes: object) -> MusicConditioner:
 
 
 def tiny_pipeline(notes: dict[str, object] | None = None) -> DabFusionPipeline:
-    """Pictures of 32 pixels at 10 frames a second; always the same weights."""
+    """Images of 32 pixels at 10 frames per second; always the same weights."""
     torch.manual_seed(0)
     autoencoder = tiny_autoencoder()
     denoiser = tiny_denoiser(image_channels=autoencoder.channels_latent)

@@ -16,7 +16,7 @@ from experiments.evaluation.clips import ScoredClip, score_motion
 from lightning_modules.callbacks.samples import Drawn
 from lightning_modules.diffusion import FlowDiffusionModule
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
-from lightning_modules.viz import autoencoder_panel, flow_colours, residual_pixels
+from lightning_modules.viz import autoencoder_panel, flow_colors, residual_pixels
 from metrics.functional import motion_from_video
 
 #: Sample rate of the sound in sample videos, Hz.
@@ -149,7 +149,7 @@ def flow_panel(frames: Tensor, true: Tensor, made: Tensor) -> Tensor:
     # One color scale for the whole panel, so that its cells can be compared.
     largest = float(torch.stack(flows).norm(dim=-1).max())
     columns = [frames[:count, 0], frames[:count, middle]]
-    columns += [flow_colours(flow, largest) for flow in flows]
+    columns += [flow_colors(flow, largest) for flow in flows]
     columns += [flow[:count, middle, 2:].expand(-1, 3, -1, -1) for flow in (true, made)]
     cells = [F.interpolate(column.float().cpu(), (CELL, CELL)) for column in columns]
     return to_uint8(torch.cat([torch.cat(list(column), dim=-2) for column in cells], dim=-1))

@@ -1,4 +1,4 @@
-"""An exponential moving average of what is learnt, kept beside the weights that learn it."""
+"""An exponential moving average of what is learned, kept beside the weights that learn it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ExponentialMovingAverage(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the new weights in, once for each step of the optimiser."""
+        """Take the new weights in, once for each step of the optimizer."""
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step

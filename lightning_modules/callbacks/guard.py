@@ -41,7 +41,7 @@ class StepSeed(Callback):
 
 
 class FiniteGuard(Callback):
-    """Looks at each step's loss and gradient before the optimiser uses them, and clips the latter.
+    """Looks at each step's loss and gradient before the optimizer uses them, and clips the latter.
 
     Both need the gradient's norm, which is computed once. Under a gradient scaler (16-mixed) an
     infinite gradient is the scaler's business: it leaves the step out and lowers its scale.

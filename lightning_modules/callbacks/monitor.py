@@ -55,7 +55,7 @@ def measure_signs(frames: Tensor, latent_flow: Tensor, beats: Tensor, fps: float
         frames: (B, T, 3, H, W) uint8.
         latent_flow: (B, T, 3, h, w) absolute, what the frames were decoded from.
         beats: (B, N) music beats in seconds from the first frame, NaN-padded.
-        fps: frames a second.
+        fps: frames per second.
 
     Returns:
         (B,) for each of `SIGNS`.

@@ -33,7 +33,7 @@ class PipelineSettings:
     size: int = 128
     """Side of the square frames in pixels."""
     fit: Literal["letterbox", "crop"] = "letterbox"
-    """How pictures are put into the square, as in training: letterbox or crop."""
+    """How images are put into the square, as in training: letterbox or crop."""
     solver: str = "dpm++"
     steps: int = 15
     guidance_scale: float = 1.0
@@ -69,7 +69,7 @@ def read_index(path: Path) -> tuple[Path, PipelineSettings, dict[str, Any]]:
     try:
         index = json.loads((path / INDEX_NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        found = "an auto-encoder (stage 1)" if _holds_autoencoder(path) else "no pipeline"
+        found = "an autoencoder (stage 1)" if _holds_autoencoder(path) else "no pipeline"
         raise CheckpointError(
             f"{path} holds {found}: give the folder of a trained stage 2, which `dabfusion train "
             f"diffusion` exports, with its {INDEX_NAME}."
@@ -93,7 +93,7 @@ def read_index(path: Path) -> tuple[Path, PipelineSettings, dict[str, Any]]:
 
 def write_scene(folder: Path, scene: Scene) -> None:
     """Write `scene/background.png` and `scene/scene.json` into a pipeline's folder."""
-    place = {"height": scene.height, "feet": scene.feet, "centre": scene.centre}
+    place = {"height": scene.height, "feet": scene.feet, "center": scene.center}
     path = folder / SCENE
     path.mkdir(parents=True, exist_ok=True)
     part = path / "background.png.part"
@@ -113,8 +113,9 @@ def read_scene(folder: Path) -> Scene | None:
         return None
     try:
         place = json.loads((path / "scene.json").read_text(encoding="utf-8"))
-        with Image.open(path / "background.png") as picture:
-            pixels = torch.from_numpy(np.array(picture.convert("RGB")))
+        with Image.open(path / "background.png") as image:
+            pixels = torch.from_numpy(np.array(image.convert("RGB")))
+        place["center"] = place.pop("centre", place.get("center", 0.5))  # as earlier versions wrote
         return Scene(pixels.permute(2, 0, 1).contiguous(), **place)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}): export the run again.") from error

@@ -41,7 +41,7 @@ Encoder = Callable[[NDArray[np.float32], int, int, float, float], dict[str, Tens
 """Music features by name, each (1, D) or (1, N, D), of (samples (S,), hertz, N frames, frames a
 second, second of the song at frame 0)."""
 Segmenter = Callable[[Tensor], Tensor]
-"""Finds the person in a picture (3, H, W) uint8: a mask (H, W) in [0, 1]."""
+"""Finds the person in an image (3, H, W) uint8: a mask (H, W) in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,17 @@ class Heard:
     frames: int
 
 
-def reference_picture(
+def reference_image(
     request: DanceRequest,
     settings: PipelineSettings,
     scene: Scene | None,
     segmenter: Segmenter | None,
 ) -> Tensor:
-    """A request's picture as the networks see it, (3, S, S) uint8.
+    """A request's image as the networks see it, (3, S, S) uint8.
 
     The person is cut out and set into the scene where a mask, a background or a height is given,
-    a segmenter is there, or the picture itself is transparent around the person and a scene is
-    known. Otherwise the whole picture is put into the square, as in training.
+    a segmenter is there, or the image itself is transparent around the person and a scene is
+    known. Otherwise the whole image is put into the square, as in training.
 
     Raises:
         DataError: something cannot be read, is missing for cutting out, or does not fit.
@@ -105,7 +105,7 @@ def reference_picture(
         mask = segmenter(colors)
     else:
         raise DataError(
-            "The person cannot be cut out: give a mask (generate: --mask PNG), a picture that is "
+            "The person cannot be cut out: give a mask (generate: --mask PNG), an image that is "
             "transparent around the person, or a segmentation model (generate: --segmenter FOLDER)."
         )
     try:
@@ -131,7 +131,7 @@ def _scene(request: DanceRequest, settings: PipelineSettings, scene: Scene | Non
     if scene is None:
         raise DataError(
             "The model keeps no scene of its training data: give a prepared folder as background, "
-            "or a background picture and person_height (generate: --background, --person-height)."
+            "or a background image and person_height (generate: --background, --person-height)."
         )
     return scene if height is None else replace(scene, height=height)
 
@@ -148,7 +148,7 @@ def heard_song(
     Args:
         request: its song, start, tempo and beats.
         seconds: length; None: to the end of the song.
-        fps: frames a second.
+        fps: frames per second.
         needs: names of the features that the conditioner reads.
         encoder: computes those that are not `spectral`.
 
@@ -221,7 +221,7 @@ def _check_numbers(request: DanceRequest) -> None:
         raise DataError(f"The start is {request.start_s:g} s, but must be 0 s or later.")
     tempo = request.tempo_bpm
     if tempo is not None and not (math.isfinite(tempo) and tempo > 0.0):
-        raise DataError(f"The tempo is {tempo:g}, but must be above 0 beats a minute.")
+        raise DataError(f"The tempo is {tempo:g}, but must be above 0 beats per minute.")
 
 
 def as_pixels(image: Tensor | NDArray[Any] | Any) -> Tensor:

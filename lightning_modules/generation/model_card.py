@@ -1,4 +1,4 @@
-"""The README.md of an exported pipeline: what it is, what it learnt from, how good, and consent."""
+"""The model card (README.md) of an exported pipeline: contents, data, scores and consent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 NOTICE = """\
-This model animates a picture of a person. Use pictures of people who agreed to it, or pictures you
+This model animates an image of a person. Use images of people who agreed to it, or images you
 have the right to animate; say that a video is generated wherever it is shown; do not use it to
 deceive, harass or impersonate anyone. The dancers and the music of the training data are under the
 terms of that data set (AIST: see its terms of use)."""
@@ -36,7 +36,7 @@ def model_card(settings: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
         "",
         "# A DabFusion pipeline",
         "",
-        "From one picture of a person and a piece of music to a video of that person dancing.",
+        "From one image of a person and a song to a video of that person dancing.",
         f"Frames of {size} x {size} pixels, {fps:g} a second; denoised in windows of "
         f"{settings['frames']} frames.",
         "",
@@ -54,7 +54,7 @@ def model_card(settings: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
         "## Limits",
         "",
         "Trained on one kind of view (a whole person, standing, one camera). Fast arms smear,",
-        "hidden limbs are guessed, and a person unlike the training pictures is deformed. The",
+        "hidden limbs are guessed, and a person unlike the training images is deformed. The",
         "weights are under Apache-2.0 as far as their makers' rights go; rights in the training",
         "data remain.",
     ]

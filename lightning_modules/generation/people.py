@@ -1,4 +1,4 @@
-"""Anyone: a person cut out of a picture and set where the training data's dancers stand."""
+"""Anyone: a person cut out of an image and set where the training data's dancers stand."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Scene:
-    """What the training data's pictures look like without their dancer, and where she stands."""
+    """What the training data's images look like without their dancer, and where she stands."""
 
     background: Tensor
     """(3, S, S) uint8: the empty view, as the networks see it."""
     height: float
-    """Of a dancer standing upright, from crown to sole, as a share of the picture's side."""
+    """Of a dancer standing upright, from crown to sole, as a share of the image's side."""
     feet: float
     """Row of the soles, as a share of the side, from the top."""
-    centre: float = 0.5
+    center: float = 0.5
     """Column of the body's middle, as a share of the side, from the left."""
 
     def __post_init__(self) -> None:
@@ -30,20 +30,20 @@ class Scene:
             )
         if not 0.0 < self.height <= 1.0:
             raise ValueError(
-                f"A person's height is a share of the picture's side, above 0 and at most 1, not "
+                f"A person's height is a share of the image's side, above 0 and at most 1, not "
                 f"{self.height:g}."
             )
 
 
-def place_person(picture: Tensor, mask: Tensor, scene: Scene) -> Tensor:
+def place_person(image: Tensor, mask: Tensor, scene: Scene) -> Tensor:
     """Cut a person out and set it on a scene's background, as tall as dancers there stand.
 
-    The person is taken to stand upright in the picture: one who crouches comes out too large,
+    The person is taken to stand upright in the image: one who crouches comes out too large,
     unless the scene's height is lowered. Where it would be wider than the scene, it is made
     smaller.
 
     Args:
-        picture: (3, H, W) uint8.
+        image: (3, H, W) uint8.
         mask: (H, W) in [0, 1], 1 on the person.
         scene: where to set it.
 
@@ -51,28 +51,28 @@ def place_person(picture: Tensor, mask: Tensor, scene: Scene) -> Tensor:
         (3, S, S) uint8.
 
     Raises:
-        ValueError: the mask has another size than the picture, or shows no person.
+        ValueError: the mask has another size than the image, or shows no person.
     """
-    if mask.shape != picture.shape[-2:]:
+    if mask.shape != image.shape[-2:]:
         raise ValueError(
-            f"The mask has {mask.shape[-1]} x {mask.shape[-2]} pixels, but the picture has "
-            f"{picture.shape[-1]} x {picture.shape[-2]}: give a mask of the picture's size."
+            f"The mask has {mask.shape[-1]} x {mask.shape[-2]} pixels, but the image has "
+            f"{image.shape[-1]} x {image.shape[-2]}: give a mask of the image's size."
         )
     top, bottom, left, right = person_box(mask)
     size = scene.background.shape[-1]
     scale = min(scene.height * size / (bottom - top), size / (right - left))
     height, width = (max(1, round(n * scale)) for n in (bottom - top, right - left))
-    # Colours are weighed by the mask before they are scaled, so that none of what surrounded the
+    # Colors are weighed by the mask before they are scaled, so that none of what surrounded the
     # person bleeds into the edge.
     cut = mask[None, top:bottom, left:right].float()
-    colours = picture[:, top:bottom, left:right].float() * cut
-    layers = torch.cat((colours, cut))[None]
+    colors = image[:, top:bottom, left:right].float() * cut
+    layers = torch.cat((colors, cut))[None]
     scaled = F.interpolate(layers, (height, width), mode="bilinear", antialias=True)[0]
     first_row = round(scene.feet * size) - height
-    first_column = round(scene.centre * size - width / 2)
+    first_column = round(scene.center * size - width / 2)
     first_column = max(0, min(first_column, size - width))
     out = scene.background.float().clone()
-    # Feet lower than the picture, or a head above it, are cut off.
+    # Feet lower than the image, or a head above it, are cut off.
     rows = slice(max(0, first_row), min(size, first_row + height))
     columns = slice(first_column, first_column + width)
     shown = scaled[:, rows.start - first_row : rows.stop - first_row]

@@ -1,4 +1,4 @@
-"""Finding the person in a picture: a semantic segmentation network of Hugging Face, by path.
+"""Finding the person in an image: a semantic segmentation network of Hugging Face, by path.
 
 Any folder that `transformers` loads as a model for semantic segmentation (SegFormer, UperNet, BEiT,
 MobileViT, ...) with a label "person" will do. Nothing is downloaded.
@@ -28,10 +28,10 @@ class PersonSegmenter(nn.Module):
     """A segmentation network, asked for its class "person".
 
     Args:
-        network: maps pictures (N, 3, h, w) to an object with `logits` (N, classes, h', w').
+        network: maps images (N, 3, h, w) to an object with `logits` (N, classes, h', w').
         person: number of the class.
         size: (height, width) in pixels of what the network sees.
-        mean, std: of its input, per colour in [0, 1].
+        mean, std: of its input, per color in [0, 1].
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class PersonSegmenter(nn.Module):
         self.eval().requires_grad_(False)
 
     @torch.no_grad()
-    def forward(self, picture: Tensor) -> Tensor:
-        """The mask (H, W) in [0, 1] of the largest person in a picture (3, H, W) uint8."""
+    def forward(self, image: Tensor) -> Tensor:
+        """The mask (H, W) in [0, 1] of the largest person in an image (3, H, W) uint8."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        seen = picture[None].to(mean.device, torch.float32) / 255.0
+        seen = image[None].to(mean.device, torch.float32) / 255.0
         seen = F.interpolate(seen, self.size, mode="bilinear", antialias=True)
         logits = self.network((seen - mean) / std).logits
-        wide = F.interpolate(logits, picture.shape[-2:], mode="bilinear")
+        wide = F.interpolate(logits, image.shape[-2:], mode="bilinear")
         return largest_piece(wide.softmax(1)[0, self.person].cpu())
 
 
@@ -75,7 +75,7 @@ def load_segmenter(folder: str | Path) -> PersonSegmenter:
 
     Raises:
         CheckpointError: transformers is not installed, the folder holds no such model, or one
-            that knows no persons.
+            that knows no people.
     """
     folder = Path(folder)
     if importlib.util.find_spec("transformers") is None:

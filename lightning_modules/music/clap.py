@@ -132,7 +132,7 @@ def fill_window(waveform: Tensor) -> Tensor:
 
 
 def tokens_of_frames(tokens: Tensor, frames: int, fps: float) -> Tensor:
-    """Tokens (N, 32, D) -> one a video frame, (N, T, D), interpolated linearly in time."""
+    """Tokens (N, 32, D) -> one per video frame, (N, T, D), interpolated linearly in time."""
     step_s = WINDOW_SAMPLES / SAMPLE_RATE / tokens.shape[1]
     place = torch.arange(frames, device=tokens.device) / fps / step_s - 0.5
     place = place.clamp(0, tokens.shape[1] - 1)

@@ -45,7 +45,7 @@ class MusicEncoders(nn.Module):
             sound: (N, S) mono in [-1, 1], beginning with frame 0.
             sample_rate: hertz.
             frames: T.
-            fps: frames a second.
+            fps: frames per second.
 
         Returns:
             `clap` (N, 512): of the first 10 s, the window repeated where it is shorter;

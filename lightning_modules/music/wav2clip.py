@@ -84,8 +84,8 @@ class Wav2ClipEncoder(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """Windows (N, S) at 16 kHz -> (N, 512).
 
-        The spectrogram is standardised item by item; the original standardises the whole batch at
-        once, so that its embeddings depend on their neighbours.
+        The spectrogram is standardized item by item; the original standardizes the whole batch at
+        once, so that its embeddings depend on their neighbors.
         """
         window = self.get_buffer("window")
         spectrum = torch.stft(
@@ -97,7 +97,7 @@ class Wav2ClipEncoder(nn.Module):
         return self.audio_transform(self.audio_encoder(((level - mean) / (std + 1e-9))[:, None]))
 
     def per_second(self, waveform: Tensor) -> Tensor:
-        """One embedding a second of (N, S): (N, seconds, 512); the last second is padded."""
+        """One embedding per second of (N, S): (N, seconds, 512); the last second is padded."""
         seconds = max(1, -(-waveform.shape[1] // SAMPLE_RATE))
         missing = seconds * SAMPLE_RATE - waveform.shape[1]
         padded = nn.functional.pad(waveform, (0, missing))

@@ -57,7 +57,7 @@ class TemporalAttention(nn.Module):
         tokens = x.permute(0, 2, 3, 1).reshape(n // frames, frames, h * w, c)
         qkv = self.to_qkv(self.norm(tokens))
         qkv = qkv.view(n // frames, frames, h * w, 3, self.heads, self.head_dim)
-        # Rotated before frames move inwards: there, neighbours in memory are rotated alike.
+        # Rotated before frames move inwards: there, neighbors in memory are rotated alike.
         qk, v = qkv.split((2, 1), dim=3)
         angles = rotary_angles(frames, self.head_dim, x.device)
         qk = rotate(qk, *(angle[:, None, None, None] for angle in angles))
@@ -122,7 +122,7 @@ class LocalMusicAttention(nn.Module):
         self.bias = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
 
     def forward(self, frames: Tensor, tokens: Tensor) -> Tensor:
-        """frames (B, T, D) and one music token a frame (B, T, D) -> (B, T, D)."""
+        """frames (B, T, D) and one music token per frame (B, T, D) -> (B, T, D)."""
         b, t, d = frames.shape
         q = self.to_q(self.norm(frames)).view(b, t, self.heads, -1).transpose(1, 2)
         k, v = self.to_kv(tokens).view(b, t, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)

@@ -1,4 +1,4 @@
-"""The latent-flow auto-encoder of stage 1: encode, find flow, warp, decode; T frames at once.
+"""The latent-flow autoencoder of stage 1: encode, find flow, warp, decode; T frames at once.
 
 Source: LFDM (Ni et al., CVPR 2023) over the motion model of MRAA (Siarohin et al., CVPR 2021).
 Shape letters: B clips, T frames, C channels, K regions, H W pixels, h w latent cells.
@@ -117,7 +117,7 @@ class LatentFlowAutoencoder(nn.Module):
         """A new instance of an architecture that `config` describes (unknown names raise)."""
         unknown = sorted(set(config) - set(inspect.signature(cls).parameters))
         if unknown:
-            raise ValueError(f"No setting of the auto-encoder is called {', '.join(unknown)}.")
+            raise ValueError(f"No setting of the autoencoder is called {', '.join(unknown)}.")
         return cls(**config)
 
     @property
@@ -210,7 +210,7 @@ class LatentFlowAutoencoder(nn.Module):
         height, width = reference.shape[-2:]
         if not (self._fits(height) and self._fits(width)):
             raise ValueError(
-                f"Images are {height} x {width} pixels; this auto-encoder needs sides that are "
+                f"Images are {height} x {width} pixels; this autoencoder needs sides that are "
                 f"multiples of {self.size_multiple}: fit the images, or use fewer hourglass blocks."
             )
         if driving.dim() != 5 or driving.shape[0] != reference.shape[0]:

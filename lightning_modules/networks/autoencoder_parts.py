@@ -1,4 +1,4 @@
-"""The four networks of the auto-encoder, each built from the auto-encoder's settings.
+"""The four networks of the autoencoder, each built from the autoencoder's settings.
 
 The mapping `config` is `LatentFlowAutoencoder.config`: every setting under its name. The networks
 check the values.

@@ -1,4 +1,4 @@
-"""Convolution blocks of the latent-flow auto-encoder.
+"""Convolution blocks of the latent-flow autoencoder.
 
 Source: MRAA (Siarohin et al., CVPR 2021) and LFDM (Ni et al., CVPR 2023). Parameter names follow
 the checkpoints those works publish, so that their weights load without a table of names.
@@ -7,7 +7,7 @@ Two norms are offered. `batch` is what the published weights were trained with a
 needs. `group` depends neither on the other items of a batch nor on the number of ranks, so small
 batches, several processes and evaluation all see the same function. The default is `batch`, for the
 published weights and because the quickstart's regions settled sooner with it; under DDP it is
-synchronised (`stage1.train.sync_batch_norm`).
+synchronized (`stage1.train.sync_batch_norm`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NORMS = ("batch", "group")
-_GROUP_SIZE = 8  # channels a group; a width that 8 does not divide becomes one group
+_GROUP_SIZE = 8  # channels per group; a width that 8 does not divide becomes one group
 
 
 def make_norm(kind: str, channels: int) -> nn.Module:
@@ -57,7 +57,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Nearest-neighbour doubling, convolution 3 x 3, norm, ReLU."""
+    """Nearest-neighbor doubling, convolution 3 x 3, norm, ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int, norm: str) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class AntialiasedDownsample(nn.Module):
     """Depth-wise Gaussian, then every `factor`-th pixel.
 
     sigma = (factor - 1) / 2 and the kernel has 2 round(4 sigma) + 1 taps a side (13 x 13 for 4);
-    borders are padded with zeros. The kernel is the outer product of two normalised Gaussians; it
+    borders are padded with zeros. The kernel is the outer product of two normalized Gaussians; it
     is a buffer named `weight`, as published checkpoints carry it.
     """
 

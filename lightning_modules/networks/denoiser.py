@@ -143,7 +143,7 @@ def _check_lengths(levels: int, *lists: tuple[bool | str, ...]) -> None:
         found = ", ".join(str(len(entries)) for entries in lists)
         raise ValueError(
             f"The denoiser has {levels} levels, but temporal_conv, temporal_attention and "
-            f"spatial_attention name {found}: give one entry a level."
+            f"spatial_attention name {found}: give one entry per level."
         )
 
 
@@ -169,7 +169,7 @@ def _output(width: int, channels: int, groups: int) -> nn.Sequential:
 
 
 class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Predict noise, velocity or clean flow from a noisy clip of normalised latent flow.
+    """Predict noise, velocity or clean flow from a noisy clip of normalized latent flow.
 
     Args:
         image_channels: channels C of z_0.
@@ -177,7 +177,7 @@ class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         width, multipliers: channels of the levels are width * multiplier, finest first.
         embedding: width of the embedding of time step, music and place that every residual block
             reads (LFDM concatenates 256 for the time step and 768 for the condition).
-        blocks: residual blocks a level.
+        blocks: residual blocks per level.
         patch: latent flow is pixel-unshuffled by this factor first (z_0 is average-pooled).
         stem_kernel: kernel of the first convolutions (7 in LFDM).
         temporal_conv, temporal_attention, spatial_attention: what joins frames and cells, per
@@ -258,7 +258,7 @@ class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Denoise a window of a clip.
 
         Args:
-            noisy: (B, T, 3, h, w), normalised latent flow with noise.
+            noisy: (B, T, 3, h, w), normalized latent flow with noise.
             timestep: (B,) of the scheduler's training steps.
             image_features: z_0, (B, C, h, w).
             music: embedding of the window's music.
@@ -302,7 +302,7 @@ class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def _embed(
         self, timestep: Tensor, music: MusicEmbedding, frames: int, first_frame: Tensor | int
     ) -> Tensor:
-        """Time step, music and distance from the reference as one embedding a frame, (B, T, E)."""
+        """Embed time step, music and distance from the reference: (B, T, E)."""
         dtype = self.music_in.weight.dtype
         time = self.time_mlp(sinusoidal_embedding(timestep, self.width).to(dtype))
         clip = (time + self.music_in(music.clip))[:, None]

@@ -104,7 +104,7 @@ class FlowPredictor(nn.Module):
         return flow, occlusion.unflatten(0, (batch, times))
 
     def _region_heatmap(self, regions: Regions, grid: Tensor) -> Tensor:
-        """(N, K, h, w): exp(-d^T covar^-1 d / 2) around each region's centre."""
+        """(N, K, h, w): exp(-d^T covar^-1 d / 2) around each region's center."""
         offset = grid - regions.shift[:, :, None, None]
         if self.covariance_heatmaps:
             distance = mahalanobis_squared(offset, regions.covar[:, :, None, None])
@@ -141,6 +141,6 @@ class FlowPredictor(nn.Module):
         matrix = by_clip(background)[:, :, None, None, None]
         moved = apply_matrix(matrix[..., :2, :2], grid) + matrix[..., :2, 2]
         depth = (matrix[..., 2, :2] * grid).sum(dim=-1) + matrix[..., 2, 2]
-        # A horizon inside the picture (depth 0) would be infinite; far outside is far enough.
+        # A horizon inside the image (depth 0) would be infinite; far outside is far enough.
         depth = torch.where(depth.abs() < 1e-6, torch.full_like(depth, 1e-6), depth)
         return torch.cat([moved / depth[..., None], regions], dim=2)

@@ -29,7 +29,7 @@ def fill_from_surroundings(features: Tensor, share: Tensor) -> Tensor:
     """Replace hidden cells by the mean of the seen cells around them.
 
     What the reference hides is mostly wall, which the cells around show. The published decoder sees
-    zeros there and has to learn the wall's colour through its depth; a shallow one paints grey.
+    zeros there and has to learn the wall's color through its depth; a shallow one paints gray.
 
     Args:
         features: (N, C, h, w).

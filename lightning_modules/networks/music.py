@@ -110,7 +110,7 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         beats: "none", "global" or "frame".
         spectral, clap, clap_tokens, wav2clip: which other parts are on.
         frames: T of a window; the global beat vector has this length.
-        beat_channels, spectral_channels: features a frame.
+        beat_channels, spectral_channels: features per frame.
         reach: how many frames to either side local attention over CLAP's tokens sees.
         clap_token_dim: width of CLAP's tokens: 768 for HTSAT-tiny, 1024 for HTSAT-base.
         adapted: inner width of the trained adapter before a feature, by the feature's name; see
@@ -178,8 +178,8 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Args:
             beat_features: (B, T, 7) in the order of `datamodules.batch.BEAT_FEATURES`.
             music: the features that `needs` names: spectral (B, T, 44), clap (B, 512),
-                clap_tokens (B, T, `clap_token_dim`), wav2clip (B, 512) or one a frame (B, T, 512).
-            drop: (B,) bool: windows whose music is replaced by the learnt "no music"
+                clap_tokens (B, T, `clap_token_dim`), wav2clip (B, 512) or (B, T, 512).
+            drop: (B,) bool: windows whose music is replaced by the learned "no music"
                 (classifier-free guidance, Ho and Salimans, arXiv 2207.12598).
 
         Raises:

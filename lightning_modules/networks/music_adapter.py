@@ -50,7 +50,7 @@ class Style:
 class StyleHead(nn.Module):
     """Adapted embeddings of clips (B, D) -> their style.
 
-    Embeddings of different encoders differ in scale by orders, so each is standardised first.
+    Embeddings of different encoders differ in scale by orders, so each is standardized first.
     """
 
     def __init__(self, dim: int, classes: int, projection: int) -> None:

@@ -1,7 +1,7 @@
 """Region and background predictors: where the parts of a figure are, and how the camera moved.
 
 Source: MRAA (Siarohin et al., CVPR 2021), sections 3.1 to 3.3. Shape letters: N images, K regions,
-H W pixels, h w heatmap cells. Positions: (x, y), -1 and 1 at the centres of the outer pixels.
+H W pixels, h w heatmap cells. Positions: (x, y), -1 and 1 at the centers of the outer pixels.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Regions:
     """K regions of N images; `affine` is None where only shifts are estimated."""
 
     shift: Tensor
-    """(N, K, 2): the regions' centres."""
+    """(N, K, 2): the regions' centers."""
     covar: Tensor
     """(N, K, 2, 2): their spread."""
     affine: Tensor | None
@@ -95,7 +95,7 @@ class RegionPredictor(nn.Module):
             maps = 1 if shared_affine_map else regions
             self.jacobian = nn.Conv2d(features, 4 * maps, kernel, padding=padding)
             nn.init.zeros_(self.jacobian.weight)
-            # Published: the identity, half the picture. A limb of its own begins at a tenth.
+            # Published: the identity, half the image. A limb of its own begins at a tenth.
             size = 1.0 if shared_affine_map else 0.2
             assert self.jacobian.bias is not None
             with torch.no_grad():

@@ -1,7 +1,7 @@
 """Sampling grids: how latent flow moves an image or a feature map.
 
 A grid holds, for every cell of its output, where to look in the input: (x, y), -1 and 1 at the
-centres of the outer pixels. Shape letters: B batch, T grids an input, H W and h w sizes.
+centers of the outer pixels. Shape letters: B batch, T grids an input, H W and h w sizes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: The published model spans its grids between the centres of the outer pixels, yet samples them as
+#: The published model spans its grids between the centers of the outer pixels, yet samples them as
 #: if -1 and 1 were the outer edges. Weights trained so depend on the mismatch (the identity shrinks
-#: a picture by (n - 1) / n, 6% at 16 cells), so it is the default; networks that are trained here
+#: an image by (n - 1) / n, 6% at 16 cells), so it is the default; networks that are trained here
 #: may choose True, for which the identity moves nothing. Every sampling and resizing goes by it.
 ALIGN_CORNERS = False
 

@@ -5,7 +5,7 @@ BAS asks how near each beat of one list lies to the closest beat of the other:
     BAS(q, t) = mean over q of exp(-min_t (q - t)^2 / (2 sigma^2))        AIST++, Li et al. 2021
 
 Its value for beats that have nothing to do with each other is not zero: it grows with sigma and
-with the number of targets (about 0.21 for sigma = 50 ms at 100 beats a minute). So a raw value
+with the number of targets (about 0.21 for sigma = 50 ms at 100 beats per minute). So a raw value
 cannot be read without that level, which `alignment_chance` gives in closed form.
 
 Beats: (B, N) tensors of seconds, ascending, padded with NaN (see `metrics.functional.beats`).
@@ -24,7 +24,7 @@ from metrics.functional.beats import as_batch, count_beats, keep_inside
 
 Direction = Literal["motion_to_music", "music_to_motion"]
 
-#: Standard deviation of the kernel, seconds: three frames at 60 frames a second.
+#: Standard deviation of the kernel, seconds: three frames at 60 frames per second.
 SIGMA_S = 0.05
 # Farther than any beat, yet finite: the gradient of exp(-inf^2) would be NaN.
 FAR_AWAY_S = 1e4
@@ -97,8 +97,8 @@ def alignment_chance(targets: Tensor, window: Tensor, sigma: float = SIGMA_S) ->
     high = torch.where(high.isnan(), end, high)
     low, high = low.clamp(min=start, max=end), high.clamp(min=start, max=end)
     scale = sigma * math.sqrt(2.0)
-    centre = targets.nan_to_num(0.0)
-    area = torch.erf((high - centre) / scale) - torch.erf((low.nan_to_num(0.0) - centre) / scale)
+    center = targets.nan_to_num(0.0)
+    area = torch.erf((high - center) / scale) - torch.erf((low.nan_to_num(0.0) - center) / scale)
     total = torch.where(absent, 0.0, area).sum(-1) * sigma * math.sqrt(math.pi / 2)
     length = (end - start)[..., 0]
     return torch.where(length > 0, total / torch.where(length > 0, length, 1.0), 0.0)

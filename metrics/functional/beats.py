@@ -4,7 +4,7 @@ Every list of beats here is a tensor (B, N) of seconds from the clip's first fra
 padded with NaN; every motion signal is a tensor (B, S) of speeds, one for each step from frame k
 to frame k + 1, padded with NaN behind the clip's end. A clip of T frames has S = T - 1 steps, and
 step k stands for the time (k + 1/2) / fps. Leaving that half step out costs more than any other
-choice: 0.99 against 0.6 at 10 frames a second on dancers who hit every beat.
+choice: 0.99 against 0.6 at 10 frames per second on dancers who hit every beat.
 
 Shape letters: B clips, N music beats, M motion beats, S steps, T frames.
 """
@@ -19,11 +19,11 @@ from torch import Tensor
 
 #: Standard deviation of the smoothing of motion signals, seconds.
 SMOOTHING_S = 0.05
-#: Half-width of the neighbourhood in which a motion beat is the lowest point, seconds.
+#: Half-width of the neighborhood in which a motion beat is the lowest point, seconds.
 ORDER_S = 0.1
 #: Least prominence of a motion beat, as a share of the signal's range (95th - 5th percentile).
 PROMINENCE = 0.1
-#: Below this mean speed of the moving region a clip has no motion beats: pixels a second in
+#: Below this mean speed of the moving region a clip has no motion beats: pixels per second in
 #: frames whose longer side is 128 pixels.
 GATE_PX_S = 2.0
 
@@ -56,7 +56,7 @@ def observable_window(frames: int | Tensor, fps: float, batch: int = 1) -> Tenso
 
     Args:
         frames: T, one number for all clips or a tensor (B,).
-        fps: frames a second.
+        fps: frames per second.
         batch: number of clips if `frames` is one number.
 
     Returns:
@@ -121,7 +121,7 @@ def strict_minima(signal: Tensor, order: int = 1) -> Tensor:
 
     Args:
         signal: (B, S), NaN behind each clip's end.
-        order: half-width of the neighbourhood in steps; cut off at the clip's ends.
+        order: half-width of the neighborhood in steps; cut off at the clip's ends.
 
     Returns:
         (B, S) bool; never True on the first or last step of a clip.
@@ -167,7 +167,7 @@ def prominences(signal: Tensor, minima: Tensor) -> Tensor:
 
 
 def vertex_offset(signal: Tensor) -> Tensor:
-    """Where the parabola through each step and its neighbours turns, in steps from it.
+    """Where the parabola through each step and its neighbors turns, in steps from it.
 
     Args:
         signal: (B, S).
@@ -205,11 +205,11 @@ def motion_beats(
 
     Args:
         speed: (S,) or (B, S), any unit, NaN behind each clip's end.
-        fps: frames a second.
+        fps: frames per second.
         moving: (B,) bool, False for clips that are still and so have no beats (see
             `MotionSignal.moving`); None means that all move.
         smoothing_s: standard deviation of the smoothing in seconds; 0 for none.
-        order_s: half-width in seconds of the neighbourhood in which a beat is lowest; at least
+        order_s: half-width in seconds of the neighborhood in which a beat is lowest; at least
             one step.
         prominence: least prominence as a share of the smoothed signal's range between its 5th
             and 95th percentiles.
@@ -222,7 +222,7 @@ def motion_beats(
     """
     speed = as_batch(speed)
     if not (math.isfinite(fps) and fps > 0):
-        raise ValueError(f"fps is {fps}; expected a positive number of frames a second.")
+        raise ValueError(f"fps is {fps}; expected a positive number of frames per second.")
     smoothed = smooth(speed, smoothing_s * fps)
     minima = strict_minima(smoothed, max(1, round(order_s * fps)))
     if moving is not None:

@@ -51,7 +51,7 @@ def cluster_bootstrap(
     """Mean of per-clip values with a percentile interval from resampled clusters.
 
     Args:
-        values: one number a clip; NaN entries are left out.
+        values: one number per clip; NaN entries are left out.
         clusters: the cluster of each clip, usually its music id; None makes every clip its own.
         level: share of the draws inside the interval.
         draws: number of bootstrap draws.
@@ -71,7 +71,7 @@ def cluster_bootstrap(
     )
     if len(names) != len(numbers):
         raise ValueError(
-            f"{len(numbers)} values came with {len(names)} cluster names; expected one a value."
+            f"{len(numbers)} values came with {len(names)} cluster names; expected one per value."
         )
     keep = ~np.isnan(numbers)
     numbers, names = numbers[keep], names[keep]

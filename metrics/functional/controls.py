@@ -94,7 +94,7 @@ def align_across(
 
 
 def other_music(music_ids: list[str]) -> Tensor:
-    """(B, B) bool: True where the column's piece of music is not the row's."""
+    """(B, B) bool: True where the column's song is not the row's."""
     codes = {name: code for code, name in enumerate(dict.fromkeys(music_ids))}
     own = torch.tensor([codes[name] for name in music_ids])
     return own[:, None] != own[None, :]

@@ -143,7 +143,7 @@ def nearest_distances(queries: Tensor, references: Tensor, leave_one_out: bool =
     Args:
         queries: (N, D).
         references: (M, D).
-        leave_one_out: the two sets are the same; a sample is not its own neighbour.
+        leave_one_out: the two sets are the same; a sample is not its own neighbor.
 
     Returns:
         (N,) float64.

@@ -146,7 +146,7 @@ def av_align(audio: Tensor, video: Tensor, fps: float) -> Tensor:
     Args:
         audio: (N,) or (B, N) onsets in seconds, NaN-padded.
         video: (M,) or (B, M) peaks of the motion in seconds, NaN-padded.
-        fps: frames a second; a pair lies strictly within one frame.
+        fps: frames per second; a pair lies strictly within one frame.
 
     Returns:
         (B,) in [0, 1]; 0 where both lists are empty (the published code divides by zero).
@@ -161,8 +161,8 @@ def local_peaks(signal: Tensor, fps: float, least: float = 0.1) -> Tensor:
     """Motion peaks of AV-Align: strict local maxima of at least `least`, at index / fps seconds.
 
     Args:
-        signal: (B, T) mean flow magnitudes in pixels a step, the first value listed twice.
-        fps: frames a second.
+        signal: (B, T) mean flow magnitudes in pixels per step, the first value listed twice.
+        fps: frames per second.
         least: lowest peak that counts, pixels.
 
     Returns:

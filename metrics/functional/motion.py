@@ -1,9 +1,9 @@
-"""How fast a dancer moves from each frame to the next, from flow, latent flow or key points.
+"""How fast a dancer moves from each frame to the next, from flow, latent flow or keypoints.
 
-Whatever the source, the result is a `MotionSignal` in pixels a second, so that one gate and one
+Whatever the source, the result is a `MotionSignal` in pixels per second, so that one gate and one
 definition of a motion beat serve all of them.
 
-Shape letters: B clips, T frames, S = T - 1 steps, H W pixels, h w latent cells, J key points.
+Shape letters: B clips, T frames, S = T - 1 steps, H W pixels, h w latent cells, J keypoints.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from metrics.functional.median import median
 
 #: Frame size, in pixels along the longer side, in which the gate's thresholds are stated.
 GATE_SIZE = 128
-#: A pixel belongs to the moving region if its largest speed exceeds this many pixels a second
+#: A pixel belongs to the moving region if its largest speed exceeds this many pixels per second
 #: and this share of the clip's largest speed.
 REGION_PX_S = 2.5
 REGION_SHARE = 0.1
@@ -29,9 +29,9 @@ class MotionSignal:
     """Speed of each step of each clip."""
 
     speed: Tensor
-    """(B, S) pixels a second, NaN behind each clip's end."""
+    """(B, S) pixels per second, NaN behind each clip's end."""
     activity: Tensor
-    """(B,) mean speed of the moving region over the clip, pixels a second; 0 if nothing moves."""
+    """(B,) mean speed of the moving region over the clip, pixels per second; 0 if nothing moves."""
     size: int
     """Longer side of the frames in pixels."""
 
@@ -108,7 +108,7 @@ def motion_from_lengths(
 
     Args:
         lengths: (B, S, P) pixels moved in each step by each of P places.
-        fps: frames a second.
+        fps: frames per second.
         size: longer side of the frames in pixels.
         frames: (B,) valid frames of each clip; None means all S + 1.
         seen: (B, S, P) bool, False where a place was not seen; None means all.
@@ -155,7 +155,7 @@ def motion_from_flow(
 
     Args:
         flow: (B, S, 2, H, W) pixels from frame k to frame k + 1.
-        fps: frames a second.
+        fps: frames per second.
         frames: (B,) valid frames of each clip; None means all S + 1.
         size: longer side of the frames the pixels belong to; that of `flow` by default.
         remove_camera: subtract each step's spatial median.
@@ -180,8 +180,8 @@ def motion_from_latent_flow(
 
     Args:
         latent_flow: (B, T, C, h, w), C = 2 or 3: absolute sampling grid (x, y), -1 and 1 on the
-            centres of the outer pixels, and an occlusion map, which is not used.
-        fps: frames a second.
+            centers of the outer pixels, and an occlusion map, which is not used.
+        fps: frames per second.
         size: frame size in pixels: one side of a square, or (height, width).
         frames: (B,) valid frames of each clip; None means all T.
         remove_camera: subtract each step's spatial median.
@@ -212,15 +212,15 @@ def motion_from_keypoints(
     frames: Tensor | None = None,
     least_visibility: float = 0.5,
 ) -> MotionSignal:
-    """Motion signal of 2-D key points: mean speed of the joints seen in both frames of a step.
+    """Motion signal of 2-D keypoints: mean speed of the joints seen in both frames of a step.
 
     Nothing is subtracted for the camera: joints say nothing about the background.
 
     Args:
         keypoints: (B, T, J, 2) or (B, T, J, 3): x and y in pixels, and a visibility in [0, 1].
-            A joint that is NaN is not seen. From [-1, 1] (pixel centres) to pixels:
+            A joint that is NaN is not seen. From [-1, 1] (pixel centers) to pixels:
             (x + 1) / 2 * (size - 1).
-        fps: frames a second.
+        fps: frames per second.
         size: longer side of the frames in pixels.
         frames: (B,) valid frames of each clip; None means all T.
         least_visibility: joints below it are not seen.
@@ -230,7 +230,7 @@ def motion_from_keypoints(
     """
     if keypoints.ndim != 4 or keypoints.shape[-1] not in (2, 3):
         raise ValueError(
-            f"Key points have shape {tuple(keypoints.shape)}; expected (B, T, J, 2) or "
+            f"Keypoints have shape {tuple(keypoints.shape)}; expected (B, T, J, 2) or "
             "(B, T, J, 3) with x, y in pixels and a visibility."
         )
     lengths = torch.linalg.vector_norm(keypoints[:, 1:, :, :2] - keypoints[:, :-1, :, :2], dim=-1)
@@ -250,7 +250,7 @@ def motion_profile(signal: MotionSignal, points: int = 32) -> Tensor:
             read.
 
     Returns:
-        (B, D) pixels a second in frames of 128; 0 for clips of one frame.
+        (B, D) pixels per second in frames of 128; 0 for clips of one frame.
     """
     steps = signal.frames - 1
     if signal.speed.shape[-1] == 0:

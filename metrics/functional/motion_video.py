@@ -29,7 +29,7 @@ from metrics.functional.optical_flow import (
     checked_video,
     flow_between,
     steady,
-    to_grey,
+    to_gray,
 )
 
 #: Rows and columns at the frame's edge that the gate leaves out, in frames of 32 pixels or more.
@@ -40,7 +40,7 @@ Plane = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Watched:
-    """What one clip of T frames came to, in pixels a step."""
+    """What one clip of T frames came to, in pixels per step."""
 
     speed: Plane
     """(T - 1,) mean length of the flow without the camera's part."""
@@ -66,7 +66,7 @@ def motion_from_video(
 
     Args:
         video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
-        fps: frames a second.
+        fps: frames per second.
         frames: (B,) valid frames of each clip; None means all T.
         method: "farneback", or "dis" for the faster choice.
         steady_camera: undo the camera's shifts before the flow (`steady`). The flow's spatial
@@ -79,8 +79,8 @@ def motion_from_video(
         The signal on the video's device.
     """
 
-    def watch(grey: NDArray[np.uint8]) -> _Watched:
-        return _watch(grey, fps, method, steady_camera, edge, plain=False)
+    def watch(gray: NDArray[np.uint8]) -> _Watched:
+        return _watch(gray, fps, method, steady_camera, edge, plain=False)
 
     return _signal(video, fps, _each_clip(video, frames, watch, workers))
 
@@ -93,8 +93,8 @@ def motion_and_magnitude(
     Only where the camera moved is the flow taken twice: AV-Align knows of no camera.
     """
 
-    def watch(grey: NDArray[np.uint8]) -> _Watched:
-        return _watch(grey, fps, method, True, EDGE, plain=True)
+    def watch(gray: NDArray[np.uint8]) -> _Watched:
+        return _watch(gray, fps, method, True, EDGE, plain=True)
 
     watched = _each_clip(video, None, watch, workers)
     return _signal(video, fps, watched), _magnitude(video, watched)
@@ -108,14 +108,14 @@ def flow_magnitude(video: Tensor, method: FlowMethod = "farneback") -> Tensor:
         method: "farneback" as published, or "dis".
 
     Returns:
-        (B, T) pixels a step; zeros for videos of one frame.
+        (B, T) pixels per step; zeros for videos of one frame.
     """
 
-    def watch(grey: NDArray[np.uint8]) -> _Watched:
+    def watch(gray: NDArray[np.uint8]) -> _Watched:
         between = flow_between(method)
-        lengths = np.zeros(len(grey) - 1, np.float32)
+        lengths = np.zeros(len(gray) - 1, np.float32)
         for step in range(len(lengths)):
-            lengths[step] = _lengths(*_planes(between(grey[step], grey[step + 1]))).mean()
+            lengths[step] = _lengths(*_planes(between(gray[step], gray[step + 1]))).mean()
         return _Watched(lengths, 0.0, lengths)
 
     return _magnitude(video, _each_clip(video, None, watch, None))
@@ -131,7 +131,7 @@ def _each_clip(
     counts = [length] * clips if frames is None else [max(1, int(n)) for n in frames]
 
     def one_clip(place: int) -> _Watched:
-        return watch(to_grey(video[place, : counts[place]]).numpy())
+        return watch(to_gray(video[place, : counts[place]]).numpy())
 
     threads = min(clips, workers or torch.get_num_threads())
     if threads > 1:
@@ -141,7 +141,7 @@ def _each_clip(
 
 
 def _watch(
-    grey: NDArray[np.uint8],
+    gray: NDArray[np.uint8],
     fps: float,
     method: FlowMethod,
     steady_camera: bool,
@@ -152,14 +152,14 @@ def _watch(
     import cv2
 
     between = flow_between(method)
-    count, height, width = len(grey) - 1, *grey.shape[1:]
+    count, height, width = len(gray) - 1, *gray.shape[1:]
     window = None
     if steady_camera and min(height, width) >= 16:
         window = cv2.createHanningWindow((width, height), cv2.CV_32F).astype(np.float32)
     speed, magnitude = np.zeros(count, np.float32), np.zeros(count, np.float32)
     largest, total = np.zeros((2, height, width), np.float32)
     for step in range(count):
-        here, there = grey[step], grey[step + 1]
+        here, there = gray[step], gray[step + 1]
         after = there if window is None else steady(here, there, window)
         across, down = _planes(between(here, after))
         if plain:
@@ -193,7 +193,7 @@ def _activity(largest: Plane, mean: Plane, fps: float, edge: int) -> float:
     Args:
         largest: (H, W) largest length of any step, pixels.
         mean: (H, W) mean length over the steps, pixels.
-        fps: frames a second.
+        fps: frames per second.
         edge: rows and columns left out.
     """
     size = max(largest.shape)

@@ -25,8 +25,8 @@ STEADY_STILL = 0.75
 STEADY_SHARE = 0.05
 
 
-def to_grey(video: Tensor) -> Tensor:
-    """Frames in 8-bit grey, as OpenCV weighs red, green and blue.
+def to_gray(video: Tensor) -> Tensor:
+    """Frames in 8-bit gray, as OpenCV weighs red, green and blue.
 
     Args:
         video: (..., 3, H, W) or (..., 1, H, W), uint8 in [0, 255] or floating point in [0, 1].
@@ -50,17 +50,17 @@ def to_grey(video: Tensor) -> Tensor:
     if video.shape[-3] == 1:
         return video[..., 0, :, :].contiguous()
     frames = video.reshape(-1, *video.shape[-3:]).numpy()
-    grey = np.empty((len(frames), *frames.shape[-2:]), np.uint8)
-    for frame, place in zip(frames, grey, strict=True):
+    gray = np.empty((len(frames), *frames.shape[-2:]), np.uint8)
+    for frame, place in zip(frames, gray, strict=True):
         # Merging the planes first is ten times faster than turning the axes.
         cv2.cvtColor(cv2.merge(list(frame)), cv2.COLOR_RGB2GRAY, dst=place)
-    return torch.from_numpy(grey).reshape(*video.shape[:-3], *video.shape[-2:])
+    return torch.from_numpy(gray).reshape(*video.shape[:-3], *video.shape[-2:])
 
 
 def flow_between(
     method: FlowMethod,
 ) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]]:
-    """The function that gives the flow (H, W, 2) in pixels from one grey frame to another.
+    """The function that gives the flow (H, W, 2) in pixels from one gray frame to another.
 
     It writes into one buffer: the flow is gone at its next call.
 
@@ -100,7 +100,7 @@ def flow_between(
 def steady(
     one: NDArray[np.uint8], two: NDArray[np.uint8], window: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """Undo the camera's shift between two grey frames, if it is plain that the camera moved.
+    """Undo the camera's shift between two gray frames, if it is plain that the camera moved.
 
     Farneback loses a shift of a pixel where the background has little texture, and what is left
     after subtracting the median hides the dancer: on 12 rendered dancers 1 px of shake took the
@@ -148,12 +148,12 @@ def optical_flow(video: Tensor, method: FlowMethod = "farneback") -> Tensor:
         (B, T - 1, 2, H, W) float32 pixels, on the video's device.
     """
     clips, frames, _, height, width = checked_video(video).shape
-    grey = to_grey(video).numpy()
+    gray = to_gray(video).numpy()
     flow = torch.zeros(clips, max(0, frames - 1), 2, height, width)
     between = flow_between(method)
     for clip in range(clips):
         for step in range(frames - 1):
-            found = between(grey[clip, step], grey[clip, step + 1])
+            found = between(gray[clip, step], gray[clip, step + 1])
             flow[clip, step] = torch.from_numpy(found).movedim(-1, 0)
     return flow.to(video.device)
 

@@ -3,12 +3,12 @@
 | preset     | motion signal                         | minima                  | mean over    |
 | ---------- | ------------------------------------- | ----------------------- | ------------ |
 | `mint`     | sum of joint speeds, v[0] = 0         | lowest in +-10 frames   | motion beats |
-| `bailando` | mean joint speed, Gaussian 5 frames   | lower than neighbours   | music beats  |
-| `mace`     | mean joint speed, Gaussian 3.5 frames | lower than neighbours   | music beats  |
+| `bailando` | mean joint speed, Gaussian 5 frames   | lower than neighbors    | music beats  |
+| `mace`     | mean joint speed, Gaussian 3.5 frames | lower than neighbors    | music beats  |
 
-`mint` is AIST++ (Li et al. 2021), `bailando` Siyao et al. 2022, both at 60 frames a second; `mace`
-is MACE-Dance at 16 frames a second with its 25 2-D key points. At another frame rate the lengths
-in frames keep their duration in seconds; at the native one they are the published numbers.
+`mint` is AIST++ (Li et al. 2021), `bailando` Siyao et al. 2022, both at 60 frames per second;
+`mace` is MACE-Dance at 16 frames per second with its 25 2-D keypoints. At another frame rate the
+lengths in frames keep their duration in seconds; at the native one they are the published numbers.
 None of them has the half-step, the sub-frame or the chance correction of `MotionMusicAlignment2D`.
 """
 
@@ -38,7 +38,7 @@ class Preset:
     smoothing: float
     """Standard deviation of the smoothing in frames; 0 for none."""
     order: int
-    """Half-width of the neighbourhood of a minimum in frames."""
+    """Half-width of the neighborhood of a minimum in frames."""
     sigma: float
     """Standard deviation of the kernel in frames."""
     direction: Direction
@@ -75,7 +75,7 @@ def preset_motion_beats(motion: Tensor, fps: float, preset: str) -> Tensor:
     Args:
         motion: (B, T, J, D) joint positions in any unit, D = 2 or 3 coordinates; or (B, S) a
             speed signal of the steps, to use the variant on flow.
-        fps: frames a second.
+        fps: frames per second.
         preset: "mint", "bailando" or "mace".
 
     Returns:
@@ -107,7 +107,7 @@ def preset_alignment(
         motion: (M,) or (B, M) motion beats in seconds, NaN-padded.
         music: (N,) or (B, N) music beats in seconds, NaN-padded.
         preset: "mint", "bailando" or "mace".
-        fps: frames a second, to which `mace` cuts the music beats; the native rate by default.
+        fps: frames per second, to which `mace` cuts the music beats; the native rate by default.
 
     Returns:
         (B,) in [0, 1]; 0 where either list is empty.

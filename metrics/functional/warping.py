@@ -100,11 +100,11 @@ def signal_jerk(speed: Tensor, fps: float) -> Tensor:
     """Mean absolute second derivative of a motion signal: how shaky a motion is.
 
     Args:
-        speed: (B, S) pixels a second, NaN behind each clip's end.
-        fps: frames a second.
+        speed: (B, S) pixels per second, NaN behind each clip's end.
+        fps: frames per second.
 
     Returns:
-        (B,) pixels a second cubed; 0 for clips of fewer than four frames.
+        (B,) pixels per second cubed; 0 for clips of fewer than four frames.
     """
     if speed.shape[-1] < 3:
         return speed.new_zeros(len(speed))

@@ -207,7 +207,7 @@ def test_exports_that_are_damaged_or_something_else_are_refused(tmp_path: Path) 
         ({"format": "other"}, "does not describe"),
         ({"version": 99}, "version 99"),
         ({"digest": "0"}, "different exports"),
-        ({"architecture": {**config["architecture"], "colour": 1}}, "colour"),
+        ({"architecture": {**config["architecture"], "color": 1}}, "color"),
         ({"architecture": {**config["architecture"], "regions": 4}}, "does not hold the weights"),
     ):
         (export / "config.json").write_text(json.dumps({**config, **change}))

@@ -1,4 +1,4 @@
-"""What makes training cheaper: a head start, frozen parts, small pictures first, memory layouts."""
+"""What makes training cheaper: a head start, frozen parts, small images first, memory layouts."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Known answers of stage 1's losses and of its labels from key points."""
+"""Known answers of stage 1's losses and of its labels from keypoints."""
 
 import math
 
@@ -35,7 +35,7 @@ def test_foreground_weight_is_even_without_motion_and_of_mean_one_with_it() -> N
     driving[:, :, :4] = 1.0
     weight = losses.foreground_weight(flat(0.0), driving, 4.0)
     torch.testing.assert_close(weight.mean(), torch.tensor(1.0))
-    # A quarter of the picture differs: 1 + 4 / (1 / 4) = 17 there, 1 elsewhere, mean 5.
+    # A quarter of the image differs: 1 + 4 / (1 / 4) = 17 there, 1 elsewhere, mean 5.
     torch.testing.assert_close(weight[0, 0, 0, 0], torch.tensor(17 / 5))
     torch.testing.assert_close(weight[0, 0, 9, 0], torch.tensor(1 / 5))
 
@@ -68,7 +68,7 @@ def test_flow_variation_ignores_the_identity_and_measures_cells() -> None:
     grid = coordinate_grid(8, 8, torch.zeros(1)).clone()
     assert losses.flow_variation(grid) < 1e-6
     grid[:, 4:, 0] += 2 / 8  # the right half comes from one cell further on
-    # One of seven neighbour pairs across differs by one cell in x, none down; mean over x and y.
+    # One of seven neighbor pairs across differs by one cell in x, none down; mean over x and y.
     torch.testing.assert_close(losses.flow_variation(grid), torch.tensor(1 / 14))
 
 
@@ -140,7 +140,7 @@ def test_regions_that_follow_the_warp_have_no_equivariance_loss() -> None:
 
 
 def a_person(shift: float = 0.0) -> torch.Tensor:
-    """COCO key points (1, 17, 3) of someone upright, arms hanging."""
+    """COCO keypoints (1, 17, 3) of someone upright, arms hanging."""
     xy = {
         0: (0.0, -0.55), 1: (-0.02, -0.57), 2: (0.02, -0.57), 3: (-0.05, -0.55), 4: (0.05, -0.55),
         5: (-0.12, -0.4), 6: (0.12, -0.4), 7: (-0.14, -0.2), 8: (0.14, -0.2), 9: (-0.15, 0.0),
@@ -155,9 +155,9 @@ def a_person(shift: float = 0.0) -> torch.Tensor:
 def test_parts_lie_on_their_bones() -> None:
     parts = body_parts(a_person())
     torso, thigh = PARTS.index("torso"), PARTS.index("left thigh")
-    torch.testing.assert_close(parts.centre[0, torso], torch.tensor([0.0, -0.2]))
+    torch.testing.assert_close(parts.center[0, torso], torch.tensor([0.0, -0.2]))
     torch.testing.assert_close(parts.matrix[0, torso, :, 0], torch.tensor([0.0, -0.2]))
-    torch.testing.assert_close(parts.centre[0, thigh], torch.tensor([-0.075, 0.15]))
+    torch.testing.assert_close(parts.center[0, thigh], torch.tensor([-0.075, 0.15]))
     assert (parts.matrix.det() > 0).all()
     hidden = a_person()
     hidden[0, 13, 2] = 0.0  # the left knee
@@ -207,12 +207,12 @@ def test_region_loss_is_zero_on_the_parts_and_counts_what_is_seen() -> None:
     parts = body_parts(a_person())
     covar = parts.matrix @ parts.matrix.mT
     heatmap = torch.zeros(1, 10, 1, 1)
-    exact = Regions(parts.centre, covar, parts.matrix, heatmap)
+    exact = Regions(parts.center, covar, parts.matrix, heatmap)
     assert region_loss(exact, parts, regressed=True) == 0
-    turned = Regions(parts.centre, covar, -parts.matrix, heatmap)
+    turned = Regions(parts.center, covar, -parts.matrix, heatmap)
     assert region_loss(turned, parts, regressed=False) < 1e-6
     assert region_loss(turned, parts, regressed=True) > 0.01
-    off = Regions(parts.centre + 0.2, covar, parts.matrix, heatmap)
+    off = Regions(parts.center + 0.2, covar, parts.matrix, heatmap)
     assert region_loss(off, parts, regressed=True) == pytest.approx(0.2, rel=1e-5)
 
 

@@ -145,7 +145,7 @@ def test_regions_learn_alone_first_and_without_labels_not_at_all(tmp_path: Path)
     _, scores = fit(config, Pairs(4 * PAIRS), tmp_path)
     assert "train/pixels" not in scores
     assert before.region_steps == 4
-    with pytest.raises(ValueError, match="needs key points"):
+    with pytest.raises(ValueError, match="needs keypoints"):
         fit(settings(1), Pairs(PAIRS, keypoints=False), tmp_path)
     values, scores = fit(settings(2, labels=False), Pairs(2 * PAIRS, keypoints=False), tmp_path)
     assert all(math.isfinite(v) for v in values)

@@ -1,4 +1,4 @@
-"""Pictures of stage 1: colours by hand, and sheets that show what they should."""
+"""Images of stage 1: colors by hand, and sheets that show what they should."""
 
 import pytest
 import torch
@@ -9,25 +9,25 @@ from lightning_modules.networks.warp import coordinate_grid
 from lightning_modules.viz import (
     COLUMNS,
     autoencoder_panel,
-    colour_wheel,
+    color_wheel,
     draw_regions,
-    flow_colours,
+    flow_colors,
     residual_pixels,
 )
 
 
-def test_colours_tell_the_direction_of_motion() -> None:
+def test_colors_tell_the_direction_of_motion() -> None:
     # A backward flow that looks to the left is content that moved to the right.
     flow = torch.tensor([[-4.0, 0.0], [4.0, 0.0], [0.0, 0.0], [-2.0, 0.0]])[None]
-    right, left, still, half = flow_colours(flow, 4.0)[:, 0].T
+    right, left, still, half = flow_colors(flow, 4.0)[:, 0].T
     torch.testing.assert_close(right, torch.tensor([1.0, 0.0, 0.0]))
     torch.testing.assert_close(left, torch.tensor([0.0, 1.0, 1.0]))
     torch.testing.assert_close(still, torch.ones(3))
     torch.testing.assert_close(half, torch.tensor([1.0, 0.5, 0.5]))
 
 
-def test_wheel_is_the_colours_of_motion_from_its_centre() -> None:
-    wheel = colour_wheel(33)
+def test_wheel_is_the_colors_of_motion_from_its_center() -> None:
+    wheel = color_wheel(33)
     torch.testing.assert_close(wheel[:, 16, 32], torch.tensor([1.0, 0.0, 0.0]))
     assert wheel[1, 32, 16] > wheel[0, 32, 16]  # down: green rather than red
     torch.testing.assert_close(wheel[:, 16, 16], torch.ones(3))
@@ -45,7 +45,7 @@ def test_regions_are_drawn_where_they_are(bad: bool) -> None:
     affine = torch.eye(2)[None, None] * 0.2
     shift = torch.tensor([[[0.5, -0.5]]])
     if bad:
-        affine = affine * torch.nan  # of a run that diverged: no picture is worth a crash
+        affine = affine * torch.nan  # of a run that diverged: no image is worth a crash
     regions = Regions(shift, affine @ affine.mT, affine, torch.zeros(1, 1, 1, 1))
     drawn = draw_regions(torch.zeros(3, 64, 64), regions, 0)
     rows, columns = torch.nonzero(drawn.sum(0), as_tuple=True)

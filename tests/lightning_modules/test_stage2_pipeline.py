@@ -1,4 +1,4 @@
-"""The pipeline: any picture, any song, saved and loaded bit by bit, without Lightning."""
+"""The pipeline: any image, any song, saved and loaded bit by bit, without Lightning."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def pipe() -> DabFusionPipeline:
 
 @pytest.fixture(scope="module")
 def song() -> np.ndarray:
-    """Clicks at 120 beats a minute, 3 s."""
+    """Clicks at 120 beats per minute, 3 s."""
     audio = np.zeros(3 * RATE, dtype=np.float32)
     for beat in np.arange(0.2, 3.0, 0.5):
         start = int(beat * RATE)
@@ -37,12 +37,12 @@ def song() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def picture() -> torch.Tensor:
+def image() -> torch.Tensor:
     return torch.arange(3 * 50 * 30).remainder(255).reshape(3, 50, 30).to(torch.uint8)
 
 
-def test_a_dance_has_the_asked_length_and_the_songs_beats(pipe, picture, song) -> None:
-    dance = pipe(picture, song, sample_rate=RATE, seconds=1.2)
+def test_a_dance_has_the_asked_length_and_the_songs_beats(pipe, image, song) -> None:
+    dance = pipe(image, song, sample_rate=RATE, seconds=1.2)
     assert dance.frames.shape == (12, 3, 32, 32)
     assert dance.frames.dtype == torch.uint8
     assert dance.latent_flow.shape == (12, 3, 8, 8)
@@ -55,27 +55,27 @@ def test_a_dance_has_the_asked_length_and_the_songs_beats(pipe, picture, song) -
     assert dance.beats.tolist() == [beat for beat in dance.beats_s if beat < 1.2]
 
 
-def test_no_seconds_means_to_the_end_of_the_song(pipe, picture, song) -> None:
-    assert len(pipe(picture, song, sample_rate=RATE, start_s=1.0).frames) == 20
+def test_no_seconds_means_to_the_end_of_the_song(pipe, image, song) -> None:
+    assert len(pipe(image, song, sample_rate=RATE, start_s=1.0).frames) == 20
 
 
-def test_the_same_seed_gives_the_same_video_and_another_another(pipe, picture, song) -> None:
+def test_the_same_seed_gives_the_same_video_and_another_another(pipe, image, song) -> None:
     first, again, other = (
-        pipe(picture, song, sample_rate=RATE, seconds=0.8, generator=seed) for seed in (3, 3, 4)
+        pipe(image, song, sample_rate=RATE, seconds=0.8, generator=seed) for seed in (3, 3, 4)
     )
     assert torch.equal(first.frames, again.frames)
     assert not torch.equal(first.latent_flow, other.latent_flow)
     own = torch.Generator().manual_seed(3)
-    given = pipe(picture, song, sample_rate=RATE, seconds=0.8, generator=own)
+    given = pipe(image, song, sample_rate=RATE, seconds=0.8, generator=own)
     assert torch.equal(given.frames, first.frames)
 
 
-def test_any_kind_of_picture_gives_the_same_dance(pipe, picture, song, tmp_path) -> None:
-    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / "person.png")
+def test_any_kind_of_picture_gives_the_same_dance(pipe, image, song, tmp_path) -> None:
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "person.png")
     kinds = (
-        picture,
-        picture.permute(1, 2, 0).numpy(),
-        picture.float() / 255,
+        image,
+        image.permute(1, 2, 0).numpy(),
+        image.float() / 255,
         Image.open(tmp_path / "person.png"),
         tmp_path / "person.png",
     )
@@ -83,11 +83,11 @@ def test_any_kind_of_picture_gives_the_same_dance(pipe, picture, song, tmp_path)
     assert all(torch.equal(dances[0], dance) for dance in dances[1:])
 
 
-def test_a_batch_equals_its_singles_whatever_their_lengths(pipe, picture, song) -> None:
+def test_a_batch_equals_its_singles_whatever_their_lengths(pipe, image, song) -> None:
     requests = [
-        DanceRequest(picture, song, RATE, generator=1),
-        DanceRequest(picture.flip(2), song[: 2 * RATE], RATE, generator=2),
-        DanceRequest(picture.flip(1), song[RATE:], RATE, generator=3),
+        DanceRequest(image, song, RATE, generator=1),
+        DanceRequest(image.flip(2), song[: 2 * RATE], RATE, generator=2),
+        DanceRequest(image.flip(1), song[RATE:], RATE, generator=3),
     ]
     together = pipe.batch(requests)
     assert [len(dance.frames) for dance in together] == [30, 20, 20]
@@ -97,17 +97,17 @@ def test_a_batch_equals_its_singles_whatever_their_lengths(pipe, picture, song) 
 
 
 def test_saving_and_loading_keeps_every_bit_without_lightning(
-    pipe, picture, song, tmp_path: Path
+    pipe, image, song, tmp_path: Path
 ) -> None:
-    expected = pipe(picture, song, sample_rate=RATE, seconds=1.0, generator=5)
+    expected = pipe(image, song, sample_rate=RATE, seconds=1.0, generator=5)
     pipe.save_pretrained(tmp_path / "export")
-    torch.save({"picture": picture, "song": torch.from_numpy(song)}, tmp_path / "input.pt")
+    torch.save({"image": image, "song": torch.from_numpy(song)}, tmp_path / "input.pt")
     code = f"""
 import sys, torch
 from lightning_modules.pipeline import DabFusionPipeline
 given = torch.load({str(tmp_path / "input.pt")!r}, weights_only=True)
 pipe = DabFusionPipeline.from_pretrained({str(tmp_path)!r})
-dance = pipe(given["picture"], given["song"].numpy(), sample_rate={RATE}, seconds=1.0, generator=5)
+dance = pipe(given["image"], given["song"].numpy(), sample_rate={RATE}, seconds=1.0, generator=5)
 assert "lightning" not in sys.modules
 torch.save({{"flow": dance.latent_flow, "frames": dance.frames}}, {str(tmp_path / "output.pt")!r})
 """
@@ -148,14 +148,14 @@ def test_what_is_no_pipeline_is_refused_with_a_sentence(pipe, tmp_path: Path) ->
         DabFusionPipeline.from_pretrained(tmp_path)
 
 
-def test_a_song_that_is_too_short_is_refused(pipe, picture, song) -> None:
+def test_a_song_that_is_too_short_is_refused(pipe, image, song) -> None:
     with pytest.raises(ValueError, match="longer song"):
-        pipe(picture, song, sample_rate=RATE, start_s=2.95)
+        pipe(image, song, sample_rate=RATE, start_s=2.95)
     with pytest.raises(ValueError, match="sample_rate"):
-        pipe(picture, song)
+        pipe(image, song)
 
 
-def test_numbers_that_cannot_be_are_refused(pipe, picture, song) -> None:
+def test_numbers_that_cannot_be_are_refused(pipe, image, song) -> None:
     for given, words in (
         ({"start_s": -1.0}, "start"),
         ({"start_s": float("nan")}, "start"),
@@ -165,27 +165,27 @@ def test_numbers_that_cannot_be_are_refused(pipe, picture, song) -> None:
         ({"sample_rate": float("nan")}, "whole number"),
     ):
         with pytest.raises(DataError, match=words):
-            pipe(picture, song, **{"sample_rate": RATE, **given})
+            pipe(image, song, **{"sample_rate": RATE, **given})
     with pytest.raises(DataError, match="signed"):
-        pipe(picture, np.zeros(3 * RATE, np.uint8), sample_rate=RATE)
+        pipe(image, np.zeros(3 * RATE, np.uint8), sample_rate=RATE)
     with pytest.raises(DataError, match="finite"):
-        pipe(picture, np.full(3 * RATE, np.nan, np.float32), sample_rate=RATE)
+        pipe(image, np.full(3 * RATE, np.nan, np.float32), sample_rate=RATE)
 
 
 @pytest.mark.parametrize("name", ["guidance_scale", "image_guidance_scale"])
 @pytest.mark.parametrize("scale", [-1.0, -1e-9, float("nan"), float("inf"), -float("inf")])
 def test_guidance_scales_below_zero_or_not_finite_are_refused(
-    pipe, picture, song, name: str, scale: float
+    pipe, image, song, name: str, scale: float
 ) -> None:
     with pytest.raises(DataError, match=f"^{name} is"):
-        pipe(picture, song, sample_rate=RATE, seconds=0.5, **{name: scale})
+        pipe(image, song, sample_rate=RATE, seconds=0.5, **{name: scale})
 
 
-def test_whole_numbers_are_samples_too(pipe, picture, song) -> None:
+def test_whole_numbers_are_samples_too(pipe, image, song) -> None:
     words = {"sample_rate": RATE, "seconds": 1.0, "generator": 0}
-    whole = pipe(picture, (song * 32767).round().astype(np.int16), **words)
+    whole = pipe(image, (song * 32767).round().astype(np.int16), **words)
     assert np.abs(whole.audio).max() <= 1.0
-    assert np.allclose(whole.audio, pipe(picture, song, **words).audio, atol=1e-4)
+    assert np.allclose(whole.audio, pipe(image, song, **words).audio, atol=1e-4)
 
 
 def test_an_opened_picture_is_its_file(tmp_path: Path) -> None:
@@ -201,10 +201,10 @@ def test_an_opened_picture_is_its_file(tmp_path: Path) -> None:
             assert torch.equal(as_pixels(opened), read_image(tmp_path / name))
 
 
-def test_a_dance_is_saved_with_its_sound(pipe, picture, song, tmp_path: Path) -> None:
+def test_a_dance_is_saved_with_its_sound(pipe, image, song, tmp_path: Path) -> None:
     from datamodules.media.video import probe
 
-    path = pipe(picture, song, sample_rate=RATE, seconds=1.0).save(tmp_path / "dance.mp4")
+    path = pipe(image, song, sample_rate=RATE, seconds=1.0).save(tmp_path / "dance.mp4")
     info = probe(path)
     assert info.has_audio
     assert info.frames == 10

@@ -72,7 +72,7 @@ def sample(
     )
 
 
-def test_a_samples_draws_do_not_depend_on_its_neighbours_or_place() -> None:
+def test_a_samples_draws_do_not_depend_on_its_neighbors_or_place() -> None:
     def draw(index: list[int], step: int = 5):
         return draw_step(
             1, Purpose.TRAINING, step, torch.tensor(index), (2, 3, 4, 4), 1000, 0.5, 0.5, CPU
@@ -101,7 +101,7 @@ def test_draws_are_uniform_and_as_often_dropped_as_asked() -> None:
 
 
 @pytest.mark.parametrize("kind", ["residual", "absolute"])
-def test_normalised_flow_has_unit_spread_and_comes_back(kind: str) -> None:
+def test_normalized_flow_has_unit_spread_and_comes_back(kind: str) -> None:
     torch.manual_seed(0)
     grid = identity_grid(8, 8)
     flow = torch.cat((grid + 0.05 * torch.randn(50, 2, 8, 8), torch.rand(50, 1, 8, 8)), dim=1)

@@ -1,7 +1,7 @@
 """Long songs: a trained denoiser follows the beats to the end, without seams, in constant memory.
 
 Dances sway from side to side and turn on the beat. Which side comes first is left open, so that
-neighbouring windows have to agree on it while they are denoised.
+neighboring windows have to agree on it while they are denoised.
 """
 
 import math

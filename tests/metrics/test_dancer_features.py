@@ -30,7 +30,7 @@ from metrics.video_distance import check_comparable
 
 @pytest.fixture(scope="module")
 def videos() -> Tensor:
-    """Twelve dances of 2 s that the network has not learnt from."""
+    """Twelve dances of 2 s that the network has not learned from."""
     specs = dance_specs(12, 70_000, changed(size=64, seconds=2.0))
     return torch.stack([render_clip(spec).frames for spec in specs])
 

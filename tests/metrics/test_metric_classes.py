@@ -113,9 +113,9 @@ def test_torchmetrics_own_classes_are_exported_unchanged() -> None:
 def test_fid_takes_any_network_without_a_download() -> None:
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     metric = metrics.FrechetInceptionDistance(network, normalize=True)
-    pictures = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     for real in (True, False):
-        metric.update(pictures, real=real)
+        metric.update(images, real=real)
     assert float(metric.compute()) == pytest.approx(0, abs=1e-6)
 
 

@@ -79,5 +79,5 @@ def test_bootstrap_edges() -> None:
     assert known.mean == 2.0
     assert known.clips == 2
     assert F.cluster_bootstrap([1, 2, 4], None) == F.cluster_bootstrap([1, 2, 4], None)
-    with pytest.raises(ValueError, match="one a value"):
+    with pytest.raises(ValueError, match="one per value"):
         F.cluster_bootstrap([1.0], ["a", "b"])

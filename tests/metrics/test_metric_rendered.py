@@ -23,7 +23,7 @@ SPECS = [
 
 
 def score_of_joints(spec: DanceSpec) -> float:
-    """The corrected score from true key points: nothing is painted."""
+    """The corrected score from true keypoints: nothing is painted."""
     from datamodules.synthetic.music import beat_times
 
     scene = Scene(spec)

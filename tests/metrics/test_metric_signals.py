@@ -1,4 +1,4 @@
-"""Motion signals: flow, latent flow and key points; the gate, padding, gaps, camera, noise."""
+"""Motion signals: flow, latent flow and keypoints; the gate, padding, gaps, camera, noise."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from metrics import functional as F
 from metrics.functional.motion import camera_motion
-from metrics.functional.optical_flow import flow_between, steady, to_grey
+from metrics.functional.optical_flow import flow_between, steady, to_gray
 from metrics.motion_source import beats_of
 
 
 def texture(height: int, width: int, seed: int, grain: float = 2.0) -> np.ndarray:
-    """A smooth random picture with plenty to hold on to, 0 ... 255."""
+    """A smooth random image with plenty to hold on to, 0 ... 255."""
     noise = np.random.default_rng(seed).normal(size=(height, width)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), grain)
     return np.clip(128 + 60 * smooth / smooth.std(), 0, 255)
@@ -31,33 +31,33 @@ def dancing_square(
     for k in range(round(fps * seconds)):
         time = k / fps
         x = 30 + 5 * np.cos(np.pi * (time - 0.23) / half_period)
-        picture = wall.copy()
+        image = wall.copy()
         patch = cv2.warpAffine(
             square, np.float32([[1, 0, x], [0, 1, 42]]), (140, 140), borderValue=-1
         )
-        picture[patch >= 0] = patch[patch >= 0]
+        image[patch >= 0] = patch[patch >= 0]
         camera = np.float32([[1, 0, -20], [0, 1, -20]])
         camera[:, 2] += shake * random.choice([-1.0, 1.0], 2)
-        frames.append(cv2.warpAffine(picture, camera, (96, 96)))
+        frames.append(cv2.warpAffine(image, camera, (96, 96)))
     video = torch.from_numpy(np.stack(frames)).round().clamp(0, 255).to(torch.uint8)
     turns = 0.23 + half_period * torch.arange(round(seconds / half_period))
     return video[None, :, None].expand(-1, -1, 3, -1, -1), turns[None]
 
 
-def test_grey_is_opencv_grey() -> None:
+def test_gray_is_opencv_gray() -> None:
     video = torch.randint(0, 256, (3, 3, 17, 23), dtype=torch.uint8)
-    for frame, grey in zip(video, to_grey(video), strict=True):
+    for frame, gray in zip(video, to_gray(video), strict=True):
         expected = cv2.cvtColor(frame.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY)
-        np.testing.assert_array_equal(grey.numpy(), expected)
-    floating = to_grey(video.float() / 255)
-    np.testing.assert_array_equal(floating.numpy(), to_grey(video).numpy())
+        np.testing.assert_array_equal(gray.numpy(), expected)
+    floating = to_gray(video.float() / 255)
+    np.testing.assert_array_equal(floating.numpy(), to_gray(video).numpy())
 
 
 @pytest.mark.parametrize("method", ["farneback", "dis"])
 def test_flow_finds_a_known_shift(method: str) -> None:
-    picture = texture(72, 90, 3)
-    moved = cv2.warpAffine(picture, np.float32([[1, 0, 1.6], [0, 1, -0.8]]), (90, 72))
-    pair = torch.from_numpy(np.stack([picture, moved])).to(torch.uint8)[None, :, None]
+    image = texture(72, 90, 3)
+    moved = cv2.warpAffine(image, np.float32([[1, 0, 1.6], [0, 1, -0.8]]), (90, 72))
+    pair = torch.from_numpy(np.stack([image, moved])).to(torch.uint8)[None, :, None]
     flow = F.optical_flow(pair, method)  # type: ignore[arg-type]
     assert flow.shape == (1, 1, 2, 72, 90)
     inner = flow[0, 0, :, 12:-12, 12:-12].mean((1, 2))
@@ -166,7 +166,7 @@ def test_keypoints_that_are_hidden_are_bridged() -> None:
     torch.testing.assert_close(F.motion_from_keypoints(points, 10).speed, whole.speed + 0 * 1)
     points[..., 2] = 0
     assert F.motion_from_keypoints(points, 10).speed.tolist() == [[0.0] * 5]
-    with pytest.raises(ValueError, match="Key points"):
+    with pytest.raises(ValueError, match="Keypoints"):
         F.motion_from_keypoints(points[0], 10)
 
 

@@ -27,7 +27,7 @@ from metrics.fixed_features import FixedVideoFeatures
 from metrics.video_distance import check_comparable
 
 
-def smooth_picture(seed: int, size: int = 48) -> Tensor:
+def smooth_image(seed: int, size: int = 48) -> Tensor:
     coarse = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1)[0]
 
@@ -35,7 +35,7 @@ def smooth_picture(seed: int, size: int = 48) -> Tensor:
 def warped_video(steps: int = 5) -> tuple[Tensor, Tensor]:
     """A video in which every frame is the last one, looked up at a known smooth flow."""
     down, across = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
-    frames, flows = [smooth_picture(0).double()], []
+    frames, flows = [smooth_image(0).double()], []
     for k in range(steps):
         wave = torch.stack([1.5 * torch.sin(down / 9 + k), 0.8 * torch.cos(across / 7)]).double()
         frames.append(F.warp(frames[-1][None], wave[None])[0])
@@ -44,7 +44,7 @@ def warped_video(steps: int = 5) -> tuple[Tensor, Tensor]:
 
 
 def test_warp_looks_up_where_the_flow_points() -> None:
-    image = smooth_picture(1)[None]
+    image = smooth_image(1)[None]
     flow = torch.zeros(1, 2, 48, 48)
     flow[:, 0] = 3
     flow[:, 1] = -2
@@ -57,7 +57,7 @@ def test_warp_error_is_zero_for_known_flow() -> None:
     metric = WarpError()
     metric.update(video, flow=flow)
     assert metric.compute().item() < 1e-12
-    rolled = torch.stack([torch.roll(smooth_picture(2), k, -1) for k in range(4)])[None]
+    rolled = torch.stack([torch.roll(smooth_image(2), k, -1) for k in range(4)])[None]
     back = torch.zeros(1, 3, 2, 48, 48)
     back[:, :, 0] = -1
     metric.reset()
@@ -133,8 +133,8 @@ def test_motion_profile_reads_the_speed_evenly() -> None:
     torch.testing.assert_close(profile[1], torch.full((5,), 8.0))
 
 
-class MeanColour(nn.Module):
-    """(B, 3, T, H, W) in [0, 1] to the mean colour: three features."""
+class MeanColor(nn.Module):
+    """(B, 3, T, H, W) in [0, 1] to the mean color: three features."""
 
     def forward(self, video: Tensor) -> Tensor:
         return video.mean((2, 3, 4))
@@ -158,7 +158,7 @@ def scripted(module: nn.Module, path: Path) -> Path:
 
 def test_torchscript_extractors(tmp_path: Path) -> None:
     video = torch.randint(0, 256, (2, 16, 3, 8, 8), dtype=torch.uint8)
-    plain = TorchScriptExtractor(scripted(MeanColour(), tmp_path / "plain.pt"))
+    plain = TorchScriptExtractor(scripted(MeanColor(), tmp_path / "plain.pt"))
     assert isinstance(plain, FeatureExtractor)
     assert plain.dimension == 3
     torch.testing.assert_close(plain(video), video.float().mean((1, 3, 4)) / 255)
@@ -187,7 +187,7 @@ def test_fetching_keeps_only_what_was_expected(tmp_path: Path) -> None:
 
 
 def test_distances_of_videos(tmp_path: Path) -> None:
-    extractor = TorchScriptExtractor(scripted(MeanColour(), tmp_path / "net.pt"))
+    extractor = TorchScriptExtractor(scripted(MeanColor(), tmp_path / "net.pt"))
     random = torch.Generator().manual_seed(0)
     dark = torch.randint(0, 128, (6, 4, 3, 8, 8), generator=random, dtype=torch.uint8)
     light = torch.randint(120, 256, (6, 4, 3, 8, 8), generator=random, dtype=torch.uint8)
@@ -206,7 +206,7 @@ def test_distances_of_videos(tmp_path: Path) -> None:
 
 
 def test_distances_measured_differently_are_not_compared(tmp_path: Path) -> None:
-    extractor = TorchScriptExtractor(scripted(MeanColour(), tmp_path / "net.pt"))
+    extractor = TorchScriptExtractor(scripted(MeanColor(), tmp_path / "net.pt"))
 
     def protocol(count: int, frames: int) -> dict[str, object]:
         metric = FrechetVideoDistance(extractor)
@@ -226,8 +226,8 @@ def test_the_network_that_needs_nothing_sees_what_gets_worse() -> None:
     again = FixedVideoFeatures()
     assert isinstance(network, FeatureExtractor)
     random = torch.Generator().manual_seed(0)
-    pictures = torch.stack([smooth_picture(seed, 32) for seed in range(12)])
-    clips = torch.stack([torch.roll(pictures, k, -1) for k in range(8)], 1)
+    images = torch.stack([smooth_image(seed, 32) for seed in range(12)])
+    clips = torch.stack([torch.roll(images, k, -1) for k in range(8)], 1)
     video = (clips * 255).to(torch.uint8)
     with torch.no_grad():
         reference = network(video)

@@ -15,7 +15,7 @@ from experiments.studies.flow.measure import pixel_flow
 from experiments.studies.flow.rendered import FPS
 from experiments.studies.flow.videos import METHODS, optical_flow
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
-from lightning_modules.viz import colour_wheel, flow_colours
+from lightning_modules.viz import color_wheel, flow_colors
 
 Row = list[tuple[str, Tensor]]
 
@@ -40,12 +40,12 @@ def draw_dancers(
         true = (grid - own)[0] * (size - 1) / 2
         largest = float(true.norm(dim=-1).max())
         row = [("reference", video[0]), ("driving", video[at])]
-        flows = [("true flow", flow_colours(true, largest))]
+        flows = [("true flow", flow_colors(true, largest))]
         for title, network in networks.items():
             output = network(video[:1], video[None, at : at + 1])
             row.append((f"picture\n{title}", output.prediction[0, 0]))
             found = pixel_flow(network, output.latent_flow[0], size)[0]
-            flows.append((f"flow\n{title}", flow_colours(found, largest)))
+            flows.append((f"flow\n{title}", flow_colors(found, largest)))
         rows.append(row + flows)
     _sheet(rows, path)
 
@@ -67,7 +67,7 @@ def draw_video_flows(
         found = [("found", pixel_flow(network, flow, size)[0])]
         found += [(method, optical_flow(pair, method)[1]) for method in METHODS]
         largest = float(torch.stack([flow.norm(dim=-1) for _, flow in found]).quantile(0.99))
-        rows.append([(title, flow_colours(flow, largest)) for title, flow in found])
+        rows.append([(title, flow_colors(flow, largest)) for title, flow in found])
     _sheet(rows, path)
 
 
@@ -86,7 +86,7 @@ def _sheet(rows: list[Row], path: Path) -> None:
         for axes in place:
             axes.axis("off")
     legend = grid[0, -1]
-    legend.imshow(colour_wheel(64).movedim(0, -1).numpy())
+    legend.imshow(color_wheel(64).movedim(0, -1).numpy())
     legend.set_title("direction\nof motion", fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

@@ -13,7 +13,7 @@ from datamodules.batch import to_unit
 from datamodules.media.video import fit_image, read_frames
 from experiments.studies.flow.measure import flow_errors, picture_scores, pixel_flow
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
-from metrics.functional.optical_flow import flow_between, to_grey
+from metrics.functional.optical_flow import flow_between, to_gray
 
 METHODS = ("dis", "farneback")
 
@@ -54,7 +54,7 @@ def measure_videos(
 def optical_flow(video: Tensor, method: str) -> Tensor:
     """(T, H, W, 2) in pixels from every frame of (T, 3, H, W) to the first; `dis`, `farneback`."""
     between = flow_between(method)  # type: ignore[arg-type]
-    grey = to_grey(video).numpy()
+    grey = to_gray(video).numpy()
     return torch.stack([torch.from_numpy(between(frame, grey[0])) for frame in grey])
 
 

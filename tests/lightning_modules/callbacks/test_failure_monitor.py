@@ -95,7 +95,7 @@ def frozen(flow: Tensor) -> Tensor:
 
 
 def half_a_beat_late(flow: Tensor) -> Tensor:
-    """Clip i turns every 0.4 + 0.05 i seconds, at 10 frames a second."""
+    """Clip i turns every 0.4 + 0.05 i seconds, at 10 frames per second."""
     return torch.stack([clip.roll(2 + i // 4, dims=0) for i, clip in enumerate(flow)])
 
 

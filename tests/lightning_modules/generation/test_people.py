@@ -12,7 +12,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from datamodules.errors import DataError
 from lightning_modules.errors import CheckpointError
 from lightning_modules.generation.files import PipelineSettings, read_scene, write_scene
-from lightning_modules.generation.inputs import reference_picture
+from lightning_modules.generation.inputs import reference_image
 from lightning_modules.generation.people import Scene, person_box, place_person
 from lightning_modules.generation.segmentation import PersonSegmenter, largest_piece, load_segmenter
 from lightning_modules.pipeline import DanceRequest
@@ -22,24 +22,24 @@ SETTINGS = PipelineSettings(size=64)
 
 def photo() -> tuple[torch.Tensor, torch.Tensor]:
     """A red person of 30 x 100 pixels, white shoes, in a green room; and her mask."""
-    picture = torch.zeros(3, 150, 90, dtype=torch.uint8)
-    picture[1] = 200
+    image = torch.zeros(3, 150, 90, dtype=torch.uint8)
+    image[1] = 200
     mask = torch.zeros(150, 90)
     mask[20:120, 40:70] = 1
-    picture[:, mask > 0] = torch.tensor([220, 10, 10], dtype=torch.uint8)[:, None]
-    picture[:, 110:120, 40:70] = 255
-    return picture, mask
+    image[:, mask > 0] = torch.tensor([220, 10, 10], dtype=torch.uint8)[:, None]
+    image[:, 110:120, 40:70] = 255
+    return image, mask
 
 
 def scene(height: float = 0.5) -> Scene:
     background = torch.zeros(3, 64, 64, dtype=torch.uint8)
     background[2] = 150
-    return Scene(background, height, feet=0.9, centre=0.5)
+    return Scene(background, height, feet=0.9, center=0.5)
 
 
 def test_the_person_stands_as_tall_as_the_dancers_on_their_floor() -> None:
-    picture, mask = photo()
-    placed = place_person(picture, mask, scene())
+    image, mask = photo()
+    placed = place_person(image, mask, scene())
     changed = (placed != scene().background).any(0)
     top, bottom, left, right = person_box(changed.float())
     assert bottom == round(0.9 * 64)
@@ -54,91 +54,91 @@ def test_the_person_stands_as_tall_as_the_dancers_on_their_floor() -> None:
 
 
 def test_soft_edges_mix_with_the_new_background_alone() -> None:
-    picture, mask = photo()
-    placed = place_person(picture, mask * 0.75, scene())
+    image, mask = photo()
+    placed = place_person(image, mask * 0.75, scene())
     inside = placed[:, 45, 32].float()
     expected = 0.75 * torch.tensor([220.0, 10, 10]) + 0.25 * torch.tensor([0.0, 0, 150])
     torch.testing.assert_close(inside, expected, rtol=0, atol=1.0)
 
 
 def test_who_is_wider_than_the_scene_is_made_smaller() -> None:
-    picture, mask = photo()
-    placed = place_person(picture.transpose(1, 2), mask.T, scene(0.9))
+    image, mask = photo()
+    placed = place_person(image.transpose(1, 2), mask.T, scene(0.9))
     changed = (placed != scene().background).any(0)
     assert changed.any(0).all()
     assert changed.any(1).sum() == round(0.3 * 64)
 
 
 def test_a_mask_that_does_not_fit_is_refused() -> None:
-    picture, mask = photo()
+    image, mask = photo()
     with pytest.raises(ValueError, match="90 x 149 pixels"):
-        place_person(picture, mask[1:], scene())
+        place_person(image, mask[1:], scene())
     with pytest.raises(ValueError, match="shows no person"):
-        place_person(picture, mask * 0.2, scene())
+        place_person(image, mask * 0.2, scene())
     with pytest.raises(ValueError, match="share"):
         scene(1.5)
 
 
 def test_mask_alpha_and_segmenter_cut_the_same_person_out(tmp_path: Path) -> None:
-    picture, mask = photo()
-    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / "photo.png")
+    image, mask = photo()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "photo.png")
     Image.fromarray((mask * 255).byte().numpy()).save(tmp_path / "mask.png")
-    rgba = np.dstack([picture.permute(1, 2, 0).numpy(), (mask * 255).byte().numpy()])
+    rgba = np.dstack([image.permute(1, 2, 0).numpy(), (mask * 255).byte().numpy()])
     Image.fromarray(rgba).save(tmp_path / "cut.png")
     silence = np.zeros(8)
-    photo_path, expected = tmp_path / "photo.png", place_person(picture, mask, scene())
+    photo_path, expected = tmp_path / "photo.png", place_person(image, mask, scene())
     for request in (
         DanceRequest(photo_path, silence, mask=tmp_path / "mask.png"),
         DanceRequest(photo_path, silence, mask=mask),
-        DanceRequest(picture, silence, mask=Image.open(tmp_path / "mask.png")),
+        DanceRequest(image, silence, mask=Image.open(tmp_path / "mask.png")),
         DanceRequest(tmp_path / "cut.png", silence),
         DanceRequest(Image.open(tmp_path / "cut.png"), silence),
     ):
-        assert torch.equal(reference_picture(request, SETTINGS, scene(), None), expected)
+        assert torch.equal(reference_image(request, SETTINGS, scene(), None), expected)
     plain = DanceRequest(photo_path, silence)
-    found = reference_picture(plain, SETTINGS, scene(), lambda seen: (seen[0] > 210).float())
+    found = reference_image(plain, SETTINGS, scene(), lambda seen: (seen[0] > 210).float())
     assert torch.equal(found, expected)
-    whole = reference_picture(plain, SETTINGS, scene(), None)
+    whole = reference_image(plain, SETTINGS, scene(), None)
     assert whole[:, :, 0].max() == 0  # letterboxed, as in training
     assert whole[1, 0, 32] == 200
 
 
 @pytest.mark.parametrize("alpha", [255, 254, 0])
 def test_an_opaque_alpha_channel_is_left_to_the_segmenter(tmp_path: Path, alpha: int) -> None:
-    picture, mask = photo()
-    rgba = np.dstack([picture.permute(1, 2, 0).numpy(), np.full(mask.shape, 255, np.uint8)])
+    image, mask = photo()
+    rgba = np.dstack([image.permute(1, 2, 0).numpy(), np.full(mask.shape, 255, np.uint8)])
     rgba[:2, :2, 3] = alpha
     Image.fromarray(rgba).save(tmp_path / "screenshot.png")
     Image.fromarray((mask * 255).byte().numpy()).convert("RGBA").save(tmp_path / "mask.png")
     request = DanceRequest(tmp_path / "screenshot.png", np.zeros(8))
-    whole = reference_picture(request, SETTINGS, scene(), None)
+    whole = reference_image(request, SETTINGS, scene(), None)
     assert whole[:, :, 0].max() == 0  # letterboxed, not placed in the scene
-    found = reference_picture(request, SETTINGS, scene(), lambda seen: (seen[0] > 210).float())
-    expected = place_person(picture, mask, scene())
+    found = reference_image(request, SETTINGS, scene(), lambda seen: (seen[0] > 210).float())
+    expected = place_person(image, mask, scene())
     if alpha == 255:
         assert torch.equal(found, expected)
     masked = replace(request, mask=tmp_path / "mask.png")
-    assert torch.equal(reference_picture(masked, SETTINGS, scene(), None), expected)
+    assert torch.equal(reference_image(masked, SETTINGS, scene(), None), expected)
 
 
 def test_backgrounds_and_heights_of_ones_own(tmp_path: Path) -> None:
-    picture, mask = photo()
+    image, mask = photo()
     wall = torch.full((3, 32, 32), 77, dtype=torch.uint8)
-    request = DanceRequest(picture, np.zeros(8), mask=mask, background=wall, person_height=0.75)
-    placed = reference_picture(request, SETTINGS, None, None)
+    request = DanceRequest(image, np.zeros(8), mask=mask, background=wall, person_height=0.75)
+    placed = reference_image(request, SETTINGS, None, None)
     assert (placed[:, 0] == 77).all()
     assert (placed != 77).any(0).any(1).sum() == 48
-    over = reference_picture(request, SETTINGS, scene(), None)
+    over = reference_image(request, SETTINGS, scene(), None)
     assert (over != 77).any(0).any(1).nonzero().max() + 1 == round(0.9 * 64)
     with pytest.raises(ValueError, match="keeps no scene"):
-        reference_picture(DanceRequest(picture, np.zeros(8), mask=mask), SETTINGS, None, None)
-    nothing = DanceRequest(picture, np.zeros(8), background=wall)
+        reference_image(DanceRequest(image, np.zeros(8), mask=mask), SETTINGS, None, None)
+    nothing = DanceRequest(image, np.zeros(8), background=wall)
     with pytest.raises(ValueError, match=r"--mask PNG.*--segmenter FOLDER"):
-        reference_picture(nothing, SETTINGS, scene(), None)
+        reference_image(nothing, SETTINGS, scene(), None)
     for wrong, sentence in (({"mask": mask[1:]}, "90 x 149"), ({"person_height": 2.0}, "share")):
-        request = replace(DanceRequest(picture, np.zeros(8), mask=mask), **wrong)
+        request = replace(DanceRequest(image, np.zeros(8), mask=mask), **wrong)
         with pytest.raises(DataError, match=sentence):  # which the command line shows as it is
-            reference_picture(request, SETTINGS, scene(), None)
+            reference_image(request, SETTINGS, scene(), None)
 
 
 def test_a_scene_is_kept_with_the_pipeline(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_scene_is_kept_with_the_pipeline(tmp_path: Path) -> None:
     again = read_scene(tmp_path)
     assert again is not None
     assert torch.equal(again.background, scene().background)
-    assert (again.height, again.feet, again.centre) == (0.4, 0.9, 0.5)
+    assert (again.height, again.feet, again.center) == (0.4, 0.9, 0.5)
     (tmp_path / "scene" / "background.png").write_bytes(b"cut off")
     with pytest.raises(CheckpointError, match="damaged"):
         read_scene(tmp_path)
@@ -177,9 +177,9 @@ def test_a_folder_of_hugging_face_gives_the_networks_own_mask(segformer: Path) -
     with torch.no_grad():  # a bias that makes everybody a person, as no training has
         for owner in (network, segmenter.network):
             owner.decode_head.classifier.bias.copy_(torch.tensor([0.0, 3.0, 0.0]))
-    picture, _ = photo()
+    image, _ = photo()
     seen = torch.nn.functional.interpolate(
-        picture[None].float() / 255, (64, 48), mode="bilinear", antialias=True
+        image[None].float() / 255, (64, 48), mode="bilinear", antialias=True
     )
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
@@ -187,7 +187,7 @@ def test_a_folder_of_hugging_face_gives_the_networks_own_mask(segformer: Path) -
     wide = torch.nn.functional.interpolate(logits, (150, 90), mode="bilinear")
     expected = wide.softmax(1)[0, 1]
     assert expected.min() > 0.5
-    torch.testing.assert_close(segmenter(picture), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(segmenter(image), expected, rtol=0, atol=1e-5)
 
 
 def test_only_the_largest_person_is_kept() -> None:

@@ -98,7 +98,7 @@ def test_apply_matrix_is_the_matrix_product() -> None:
     torch.testing.assert_close(apply_matrix(matrix, points), (matrix @ points[..., None])[..., 0])
 
 
-def test_grid_runs_from_outer_centre_to_outer_centre() -> None:
+def test_grid_runs_from_outer_center_to_outer_center() -> None:
     grid = coordinate_grid(3, 5, torch.zeros(1))
     assert grid[0, :, 0].tolist() == [-1.0, -0.5, 0.0, 0.5, 1.0]
     assert grid[:, 0, 1].tolist() == [-1.0, 0.0, 1.0]

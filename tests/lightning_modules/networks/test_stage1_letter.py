@@ -106,10 +106,10 @@ def sampled(image: Tensor, grid: Tensor) -> Tensor:
 def motion(
     state: State, source: Tensor, of: tuple[Tensor, ...], to: tuple[Tensor, ...], matrix: Tensor
 ) -> tuple[Tensor, Tensor]:
-    picture = small(source)
-    grid = grid_of(picture)
+    image = small(source)
+    grid = grid_of(image)
     seen = torch.cat([grid, torch.ones_like(grid[..., :1])], -1) @ matrix[:, None].mT
-    candidates, inputs = [seen[..., :2] / seen[..., 2:]], [torch.zeros_like(picture[:, :1])]
+    candidates, inputs = [seen[..., :2] / seen[..., 2:]], [torch.zeros_like(image[:, :1])]
     for k in range(of[0].shape[1]):
         affine = of[2][:, k] @ torch.linalg.inv(to[2][:, k])
         affine = affine * affine[:, :1, :1].sign()
@@ -121,7 +121,7 @@ def motion(
         ]
         inputs.append((torch.exp(-forms[0] / 2) - torch.exp(-forms[1] / 2))[:, None])
     for k, candidate in enumerate(candidates):
-        inputs[k] = torch.cat([inputs[k], sampled(picture, candidate)], 1)
+        inputs[k] = torch.cat([inputs[k], sampled(image, candidate)], 1)
     features = hourglass(state, "pixelwise_flow_predictor.hourglass", torch.cat(inputs, 1))
     mask = conv(state, "pixelwise_flow_predictor.mask", features, 3).softmax(1)
     flow = sum(mask[:, k, ..., None] * c for k, c in enumerate(candidates))

@@ -1,4 +1,4 @@
-"""The auto-encoder against a second derivation of its formulas in numpy, and its contracts."""
+"""The autoencoder against a second derivation of its formulas in numpy, and its contracts."""
 
 import numpy as np
 import pytest
@@ -181,7 +181,7 @@ def test_flow_is_the_page_formulas_written_a_second_time(background: str) -> Non
 
 
 def np_resize(flow: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear, pixel centres at (i + 1/2) / n, borders repeated."""
+    """Bilinear, pixel centers at (i + 1/2) / n, borders repeated."""
     rows, columns = flow.shape[:2]
     y = np.clip((np.arange(height) + 0.5) * rows / height - 0.5, 0, rows - 1)
     x = np.clip((np.arange(width) + 0.5) * columns / width - 0.5, 0, columns - 1)
@@ -255,7 +255,7 @@ def test_half_precision_stays_finite_forward_and_backward(
 ) -> None:
     network = small_network(**changes).train()
     frames = images(2, 3, 32, 32)
-    frames[0] = 0.5  # a picture without anything in it: flat heatmaps, isotropic regions
+    frames[0] = 0.5  # an image without anything in it: flat heatmaps, isotropic regions
     if mode == "bfloat16":
         network, frames = network.bfloat16(), frames.bfloat16()
     with torch.autocast("cpu", torch.bfloat16, enabled=mode == "autocast"):
@@ -289,8 +289,8 @@ def test_sizes_that_do_not_fit_are_refused_with_the_multiple() -> None:
 
 
 def test_unknown_parts_are_refused() -> None:
-    with pytest.raises(ValueError, match="colour"):
-        LatentFlowAutoencoder.from_config({"colour": 1})
+    with pytest.raises(ValueError, match="color"):
+        LatentFlowAutoencoder.from_config({"color": 1})
     for name in ("affine", "background", "stem", "norm"):
         with pytest.raises(ValueError, match=name):
             LatentFlowAutoencoder(**{**SMALL, name: "other"})

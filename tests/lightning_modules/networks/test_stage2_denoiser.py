@@ -182,7 +182,7 @@ def test_statistics_are_saved_with_the_weights(tmp_path) -> None:
 
 
 def test_a_list_of_the_wrong_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="one entry a level"):
+    with pytest.raises(ValueError, match="one entry per level"):
         FlowUNet3D(multipliers=(1, 2, 4))
 
 
