@@ -27,6 +27,22 @@ LAYERS = (
 )
 PIPELINE = ("lightning_modules/pipeline.py", "lightning_modules/generation/inputs.py")
 MOST_FILES = 16
+#: The files that may use private attributes of Lightning: the Trainer's in `experiments`, and that
+#: of a LightningModule's logging, which cannot import `experiments`.
+LIGHTNING_PRIVATE = ("experiments.processes.trainer", "lightning_modules.step_log")
+#: Private attributes of Trainer, loops, modules and loggers that code could be tempted to use.
+PRIVATE_NAMES = {
+    "_batches_that_stepped",
+    "_callback_connector",
+    "_checkpoint_connector",
+    "_data_connector",
+    "_data_fetcher",
+    "_experiment",
+    "_logger_connector",
+    "_should_check_val_fx",
+    "_signal_connector",
+    "_wandb_init",
+}
 
 
 @cache
@@ -222,6 +238,29 @@ def test_pure_code_imports_no_framework_and_touches_no_files() -> None:
 def test_fragile_libraries_are_imported_in_few_places(library: str, homes: tuple[str, ...]) -> None:
     outside = [n for n in sources() if not any(n == h or n.startswith(h + ".") for h in homes)]
     assert violations(outside, (library,)) == []
+
+
+def test_private_api_of_lightning_is_used_in_few_places() -> None:
+    wrong = []
+    for name, path in sources().items():
+        if name in LIGHTNING_PRIVATE:
+            continue
+        wrong += [
+            f"{name} imports {used}"
+            for used in imports_of(path)
+            if used.startswith("lightning.") and "._" in used
+        ]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and (
+                node.attr in PRIVATE_NAMES
+                or (node.attr.startswith("_") and ast.unparse(node.value).endswith("trainer"))
+            ):
+                wrong.append(f"{name}:{node.lineno} uses {ast.unparse(node)}")
+    assert wrong == []
+
+
+def test_lightning_has_a_version_ceiling() -> None:
+    assert "lightning>=2.6,<2.7,!=2.6.2,!=2.6.3" in (ROOT / "setup.cfg").read_text()
 
 
 def test_no_catch_all_files() -> None:

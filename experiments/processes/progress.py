@@ -1,7 +1,8 @@
-"""Progress bars with the remaining time."""
+"""Progress of long work: a bar with the remaining time, or lines without a terminal."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,6 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -22,8 +22,19 @@ Progress = Callable[[int, int], None]
 """Called with (finished, total)."""
 
 
-def build_bar(*extra: ProgressColumn, stderr: bool = False) -> Bar:
-    """Return a bar with counts, elapsed and remaining time, followed by the `extra` columns."""
+@contextmanager
+def shown_progress(title: str) -> Iterator[Progress]:
+    """Show progress on stderr while the body runs; of several processes only rank 0 shows it.
+
+    Yields:
+        A function to call with (finished, total).
+    """
+    if not is_main_rank():
+        yield lambda done, total: None
+        return
+    if not sys.stderr.isatty():
+        yield _print_tenths(title)
+        return
     columns = (
         TextColumn("{task.description:36}"),
         BarColumn(bar_width=28),
@@ -32,19 +43,20 @@ def build_bar(*extra: ProgressColumn, stderr: bool = False) -> Bar:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    return Bar(*columns, *extra, console=Console(stderr=stderr), refresh_per_second=4)
-
-
-@contextmanager
-def shown_progress(title: str) -> Iterator[Progress]:
-    """Show a bar while the body runs; of several processes only rank 0 shows it.
-
-    Yields:
-        A function to call with (finished, total).
-    """
-    if not is_main_rank():
-        yield lambda done, total: None
-        return
-    with build_bar() as bar:
+    with Bar(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print_tenths(title: str) -> Progress:
+    """Return a function that prints a line for each tenth, for log files."""
+    printed = -1
+
+    def show(done: int, total: int) -> None:
+        nonlocal printed
+        tenth = 10 * done // max(total, 1)
+        if done and tenth != printed:
+            printed = tenth
+            print(f"{title}: {done} of {total}", file=sys.stderr, flush=True)
+
+    return show

@@ -30,51 +30,30 @@ FORMAT = 1
 STAGES = ("autoencoder", "diffusion", "music-adapter")
 
 
+class _Inside:
+    """A path in the run folder, as an attribute of `RunFolder`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: RunFolder, owner: type[RunFolder]) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The paths of one run, and methods that read and write its small files."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The resolved settings."""
-        return self.path / "config.yaml"
-
-    @property
-    def manifest(self) -> Path:
-        """Provenance of the run."""
-        return self.path / "manifest.json"
-
-    @property
-    def metrics(self) -> Path:
-        """Metrics, one JSON object per line."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def last(self) -> Path:
-        """The newest checkpoint, from which a run resumes."""
-        return self.path / "checkpoints" / "last.ckpt"
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint of the best validation."""
-        return self.path / "checkpoints" / "best.ckpt"
-
-    @property
-    def samples(self) -> Path:
-        """Videos with sound."""
-        return self.path / "samples"
-
-    @property
-    def export(self) -> Path:
-        """The trained networks."""
-        return self.path / "export"
-
-    @property
-    def log(self) -> Path:
-        """Messages and tracebacks."""
-        return self.path / "log.txt"
+    config = _Inside("config.yaml")
+    manifest = _Inside("manifest.json")
+    metrics = _Inside("metrics.jsonl")
+    last = _Inside("checkpoints/last.ckpt")
+    best = _Inside("checkpoints/best.ckpt")
+    samples = _Inside("samples")
+    export = _Inside("export")
+    log = _Inside("log.txt")
 
     def exists(self) -> bool:
         """Return whether a run has been started here."""

@@ -10,6 +10,7 @@ import secrets
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -85,13 +86,17 @@ def code_state(root: Path | None = None) -> dict[str, Any]:
         return {}
     diff = _git(root, "diff", "HEAD") or ""
     untracked = _untracked(root)
+    left, kept = DIFF_LIMIT, {}
+    for name, text in untracked.items():
+        kept[name] = text[:left]
+        left -= len(kept[name])
     dirty = bool(diff.strip() or untracked)
     everything = diff + json.dumps(untracked, sort_keys=True)
     return {
         "commit": commit.strip(),
         "dirty": dirty,
         "diff": diff[:DIFF_LIMIT],
-        "untracked": _within(untracked, DIFF_LIMIT),
+        "untracked": kept,
         "diff_sha256": hashlib.sha256(everything.encode()).hexdigest() if dirty else None,
     }
 
@@ -108,23 +113,12 @@ def _untracked(root: Path) -> dict[str, str]:
     return found
 
 
-def _within(texts: dict[str, str], limit: int) -> dict[str, str]:
-    """Return `texts`, cut off after `limit` characters in total."""
-    kept = {}
-    for name, text in texts.items():
-        kept[name] = text[:limit]
-        limit -= len(kept[name])
-    return kept
-
-
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that affect the results."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -174,17 +168,14 @@ def _git(root: Path, *words: str) -> str | None:
 
 
 def _processor() -> str:
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()
 
 
 def _memory_bytes() -> int | None:
-    try:
+    with suppress(AttributeError, ValueError, OSError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
+    return None

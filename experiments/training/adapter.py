@@ -50,6 +50,7 @@ def adapter_parts(run: ResolvedRun, caches: Caches) -> StageParts:
     data = run.data.with_content(ClipContent(frames="none", music=caches.music))
     genres = find_genres(data)
     check_splits(data)
+    # After all loading, so that the initial weights depend on the seed alone.
     torch.manual_seed(run.settings.seed)
     adapters = build_adapters(run.settings, genres.names)
 
@@ -61,6 +62,7 @@ def adapter_parts(run: ResolvedRun, caches: Caches) -> StageParts:
     return StageParts(
         module=build_adapter_module(run.settings, adapters, genres.of_music),
         data=data,
+        # Adapters are small and trained for few steps: no moving average, a fixed clip.
         ema_decay=0.0,
         gradient_clip=1.0,
         sync_batch_norm=True,
@@ -106,6 +108,7 @@ def check_splits(data: AISTDataModule) -> None:
         SettingsError: Naming a shared song or the empty split.
     """
     songs = _songs(data)
+    # A song in two splits could be recognized instead of its genre.
     for split, found in songs.items():
         if not found:
             raise SettingsError(
@@ -135,11 +138,13 @@ def measure_adapters(
         genres: Of the data.
     """
     adapters = adapters.eval().cpu()
+    # Each embedding is (N, D) for a clip as a whole, or (N, T, D) for its frames.
     known, known_classes, _ = _features(data, "train", adapters.names, genres)
     tested, truth, songs = _features(data, "test", adapters.names, genres)
     found: dict[str, Any] = {}
     for name in adapters.names:
         with torch.no_grad():
+            # The head classifies the mean over time of the adapted embedding, (N, width).
             adapted = _pooled(adapters.adapters[name](tested[name]))
             predicted = adapters.heads[name](adapted).logits.argmax(1)
         nearest = _nearest_mean(_pooled(known[name]), known_classes, _pooled(tested[name]))
@@ -200,6 +205,7 @@ def _pooled(values: Tensor) -> Tensor:
 
 def _nearest_mean(known: Tensor, classes: Tensor, tested: Tensor) -> Tensor:
     """Return the class (M,) of the nearest mean of `known` (N, D) for each of `tested` (M, D)."""
+    # Dimensions of a frozen embedding differ in scale; without this a few would decide.
     spread = known.std(0).clamp_min(1e-6)
     present = sorted(set(classes.tolist()))
     means = torch.stack([known[classes == number].mean(0) for number in present])

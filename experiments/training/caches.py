@@ -31,6 +31,7 @@ def find_caches(run: ResolvedRun) -> Caches:
     """Find the stores of a run and what is missing in them; nothing is computed."""
     if run.stage == "autoencoder":
         return Caches()  # stage 1 learns from frames alone
+    # Their names contain digests of the encoder weights, data set, rate and clip length.
     music = tuple(music_stores(run.settings, run.data.index).values())
     without_music = missing_music(music, run.data, _splits(run))
     if run.stage1 is None:
@@ -43,6 +44,8 @@ def find_caches(run: ResolvedRun) -> Caches:
 def ensure_caches(run: ResolvedRun) -> Caches:
     """Compute what is missing, shared among all processes, and return the complete stores."""
     caches = find_caches(run)
+    # All ranks take part or none: they find the same items missing, because nobody can compute one
+    # before all have joined the process group.
     if caches.missing_flow:
         assert run.stage1 is not None
         with shown_progress("Latent flow") as progress:

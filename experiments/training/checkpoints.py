@@ -110,10 +110,12 @@ class RunCheckpoints(Callback):
     def _offer_best(self, trainer: Trainer, value: float) -> None:
         if self.best_value is not None and not value < self.best_value:
             return
+        # Before writing, so that the checkpoint itself contains the new best value.
         self.best_value, self.best_step = value, trainer.global_step
         self._write(trainer, self.folder.best)
 
     def _write_due(self, trainer: Trainer, step: int) -> None:
+        # max_steps is -1 without a limit.
         finished = 0 <= trainer.max_steps <= step
         if step % self.every == 0 or finished or trainer.received_sigterm:
             self._write(trainer, self.folder.last)
@@ -126,6 +128,7 @@ class RunCheckpoints(Callback):
             # Saving gathers state from every rank; only rank 0 writes a file.
             trainer.save_checkpoint(path, weights_only=False)
             return
+        # Written under another name, synced and renamed: a kill leaves the old or the new file.
         with replacing(path) as temporary:
             trainer.save_checkpoint(temporary, weights_only=False)
 

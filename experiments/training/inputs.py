@@ -24,9 +24,11 @@ def check_inputs(settings: Settings, stage: str) -> None:
 
     Raises:
         SettingsError: One is not given, missing, or something else.
+        CheckpointError: `autoencoder` is not a folder with an exported stage 1.
     """
     if not settings.data:
         raise SettingsError("data= is not given; give the folder that `dabfusion prepare` wrote.")
+    # `prepare` writes dataset.json last, so a folder that has it is complete.
     data = Path(settings.data)
     if not (data / "dataset.json").is_file():
         found = "holds no dataset.json" if data.is_dir() else "is not a folder"
@@ -34,7 +36,14 @@ def check_inputs(settings: Settings, stage: str) -> None:
             f'data="{data}" {found}; give the folder that `dabfusion prepare VIDEOS FOLDER` wrote.'
         )
     if stage == "diffusion":
-        _check_autoencoder(settings.autoencoder)
+        if not settings.autoencoder:
+            raise SettingsError(
+                "autoencoder= is not given, and the diffusion builds on a trained stage 1; give "
+                "the run folder of `dabfusion train autoencoder`."
+            )
+        from lightning_modules.checkpoints import read_metadata  # loads torch, two seconds
+
+        read_metadata(settings.autoencoder)
     if stage in ("diffusion", "music-adapter"):
         _check_music(settings)
 
@@ -53,33 +62,3 @@ def _check_music(settings: Settings) -> None:
             raise SettingsError(
                 f'music.{key}="{path}" does not exist; give the path of {expected}.'
             )
-
-
-def _check_autoencoder(given: str) -> None:
-    if not given:
-        raise SettingsError(
-            "autoencoder= is not given, and the diffusion builds on a trained stage 1; give the "
-            "run folder of `dabfusion train autoencoder`."
-        )
-    folder = Path(given)
-    if not folder.is_dir():
-        raise SettingsError(
-            f'autoencoder="{folder}" is not a folder; give the run or export folder of stage 1.'
-        )
-    places = (folder, folder / "export", folder / "autoencoder")
-    if any((place / "autoencoder.safetensors").is_file() for place in places):
-        return
-    if (folder / "model_index.json").is_file() or (folder / "export/model_index.json").is_file():
-        raise SettingsError(
-            f'autoencoder="{folder}" is a trained diffusion; give the run folder of stage 1, '
-            "of `dabfusion train autoencoder`."
-        )
-    if (folder / "manifest.json").is_file():
-        raise SettingsError(
-            f'autoencoder="{folder}" is a run without exported networks: it has not finished, '
-            "or is not of stage 1; finish it with resume=auto."
-        )
-    raise SettingsError(
-        f'autoencoder="{folder}" holds no trained stage 1 (autoencoder.safetensors); give the run '
-        "folder of `dabfusion train autoencoder`."
-    )

@@ -6,7 +6,8 @@ import resource
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +31,6 @@ from experiments.training.train import build_trainer
 STEPS, WARMUP = 5, 2
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Parameters of a stage's networks, and the bytes that follow from them."""
-
-    trained: int
-    frozen: int
-
-    @property
-    def checkpoint(self) -> int:
-        """Bytes of a checkpoint: weights, two moments of Adam, moving average, in float32."""
-        return 4 * (4 * self.trained + self.frozen)
-
-    @property
-    def resident(self) -> int:
-        """Bytes in memory before any activation: as a checkpoint, plus the gradient."""
-        return self.checkpoint + 4 * self.trained
-
-
 def print_plan(settings: Settings, stage: str, probe: bool) -> None:
     """Print steps, memory, disk and, with a probe, time.
 
@@ -60,43 +43,42 @@ def print_plan(settings: Settings, stage: str, probe: bool) -> None:
         SettingsError: The training could not be started, or its steps could not be timed.
     """
     run = resolve_run(settings, stage)
-    ranks, left = run.ranks, run.steps - run.start.step
-    sizes = count_parameters(_networks(run))
-    kept = run.steps // settings.run.keep_every if settings.run.keep_every else 0
-    exchanged = f"{_bytes(4 * sizes.trained)} exchanged per step"
-    shared = exchanged if ranks.world_size > 1 else "nothing exchanged"
+    networks, left = _networks(run), run.steps - run.start.step
+    trained = sum(p.numel() for p in networks.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in networks.parameters() if not p.requires_grad)
+    # In float32: weights, two moments of Adam and the moving average.
+    checkpoint = 4 * (4 * trained + frozen)
+    kept = 2 + (run.steps // settings.run.keep_every if settings.run.keep_every else 0)
     begins = f"resumes at step {run.start.step}" if run.start.step else "new"
     if run.start.finished:
         begins = "already finished"
+    # Each process sends the gradient of every trained parameter once per step.
+    exchanged = _bytes(4 * trained if run.ranks.world_size > 1 else 0)
+    devices, nodes = run.ranks.devices, run.ranks.nodes
     rows = [
         ("stage", f"{stage}, preset {settings.preset or '(defaults)'}, seed {settings.seed}"),
         ("run folder", f"{run.folder.path} ({begins})"),
         ("steps", f"{left} of {run.steps}, {run.batch_size} clips each"),
-        ("processes", f"{ranks.devices} on each of {ranks.nodes} machine(s), {shared}"),
+        ("processes", f"{devices} on each of {nodes} machine(s), {exchanged} exchanged per step"),
         ("validation", f"every {run.validate_every} steps"),
-        ("parameters", f"{sizes.trained:,} trained, {sizes.frozen:,} frozen"),
-        ("memory", f"{_bytes(sizes.resident)} per process before activations"),
-        ("disk", f"{_bytes(sizes.checkpoint * (2 + kept))} for {2 + kept} checkpoints"),
+        ("parameters", f"{trained:,} trained, {frozen:,} frozen"),
+        # As a checkpoint, plus the gradient.
+        ("memory", f"{_bytes(checkpoint + 4 * trained)} per process before activations"),
+        ("disk", f"{_bytes(checkpoint * kept)} for {kept} checkpoints"),
     ]
     if probe:
         caches = find_caches(run)
-        to_cache = _to_cache(caches)
+        _check_music(caches)
         seconds, peak = time_steps(run, caches)
-        time_left = _duration(seconds * left)
+        flow = f"latent flow of {len(caches.missing_flow)} clips" if caches.missing_flow else ""
+        time_left = timedelta(seconds=round(seconds * left))
         rows += [
-            ("cached first", to_cache),
+            ("cached first", f"{flow}, included in each timed step" if flow else "nothing"),
             ("peak memory", f"{_bytes(peak)} in the timed steps"),
-            ("time", f"{1000 * seconds:.1f} ms per step, {time_left} without validation"),
+            ("time", f"{1000 * seconds:.1f} ms per step, {time_left} h without validation"),
         ]
     for name, text in rows:
         print(f"{name:14}{text}")
-
-
-def count_parameters(module: nn.Module) -> Sizes:
-    """Count parameters that are trained and that are not."""
-    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
-    return Sizes(trained, frozen)
 
 
 def _networks(run: ResolvedRun) -> nn.Module:
@@ -111,24 +93,13 @@ def _networks(run: ResolvedRun) -> nn.Module:
     return nn.ModuleList([build_denoiser(run.settings, channels), build_conditioner(run.settings)])
 
 
-def _to_cache(caches: Caches) -> str:
-    """Describe what a training computes once before its first step.
-
-    Raises:
-        SettingsError: The timed steps would need some of it.
-    """
+def _check_music(caches: Caches) -> None:
     if caches.missing_music:
         raise SettingsError(
             f"The timed steps need the music embeddings of {len(caches.missing_music)} clips, "
             "which are not cached; run `dabfusion cache` with the same settings, or add "
             "--no-probe."
         )
-    if not caches.missing_flow:
-        return "nothing: what the steps read is cached already, or not needed"
-    return (
-        f"latent flow of {len(caches.missing_flow)} clips, which the timed steps compute in each "
-        "step"
-    )
 
 
 def time_steps(run: ResolvedRun, caches: Caches) -> tuple[float, int]:
@@ -139,6 +110,7 @@ def time_steps(run: ResolvedRun, caches: Caches) -> tuple[float, int]:
     Returns:
         Seconds per step, and the peak memory in bytes of this process, or of its GPU.
     """
+    # Statistics of one clip do: the timed steps are not kept.
     parts = build_parts(run, caches, max_statistics=1)
     clock = _StepClock()
     with tempfile.TemporaryDirectory() as folder, log_to(None):
@@ -151,10 +123,12 @@ def time_steps(run: ResolvedRun, caches: Caches) -> tuple[float, int]:
         trainer = build_trainer(single, parts, [], [clock])
         trainer.limit_val_batches = 0
         trainer.fit(parts.module, datamodule=parts.data)
+    # Differences between the ends of steps contain all that the loop does between them.
     times = clock.times[WARMUP:]
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         peak = torch.cuda.max_memory_allocated()
     else:
+        # getrusage counts bytes on macOS and kilobytes elsewhere.
         unit = 1 if sys.platform == "darwin" else 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return (times[-1] - times[0]) / max(1, len(times) - 1), peak
@@ -171,19 +145,10 @@ class _StepClock(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if pl_module.device.type == "cuda":
+            # Kernels run asynchronously; without this the clock would time their launch.
             torch.cuda.synchronize()
         self.times.append(time.perf_counter())
 
 
 def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else "under a minute"
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -68,11 +68,13 @@ def resolve_run(settings: Settings, stage: str) -> ResolvedRun:
     Raises:
         SettingsError: The run cannot be started or resumed with these settings.
     """
+    # Each check comes before what costs more: settings, run folder, index, weights.
     ranks = find_ranks(settings.run)
     steps = stage_steps(settings, stage)
     start = find_start(settings, stage, steps)
     batch_size = _check_batch(settings, stage, ranks.world_size)
     data = _build_data(settings, stage, batch_size // ranks.world_size, ranks.world_size)
+    # Frames are not resized on loading, so the networks would get another size than configured.
     prepared = data.index.settings.size
     if settings.clips.size != prepared:
         raise SettingsError(
@@ -91,6 +93,7 @@ def stage_steps(settings: Settings, stage: str) -> int:
 def _check_batch(settings: Settings, stage: str, world_size: int) -> int:
     """Return the clips of a step over all processes, if these can share it equally."""
     batch_size = int(_section(settings, stage).batch_size)
+    # Equal shares make the mean over ranks of their mean losses that of the whole batch.
     if batch_size % world_size:
         raise SettingsError(
             f"{_SECTIONS[stage]}.batch_size is {batch_size}, which {world_size} processes cannot "
@@ -109,6 +112,7 @@ def _section(settings: Settings, stage: str) -> Any:
 def _build_data(settings: Settings, stage: str, share: int, world_size: int) -> AISTDataModule:
     """Build the data module that reads the index; `share` is the batch size of one process."""
     if stage == "autoencoder":
+        # Pairs of a source and a driving frame from the same clips.
         return build_pair_data(settings, world_size)
     if stage == "diffusion":
         return build_clip_data(settings, share)

@@ -79,6 +79,7 @@ def decide_start(settings: Settings, stage: str, steps: int) -> Start:
     folder = run_folder(settings, stage)
     if folder.path.exists() and not folder.path.is_dir():
         raise SettingsError(f'out="{folder.path}" is a file; give a folder for the run.')
+    # A manifest is the first sign of a run; a kill before it leaves a folder that can be reused.
     if not folder.exists():
         if settings.resume == "always":
             raise SettingsError(
@@ -109,6 +110,7 @@ def _last_step(folder: RunFolder, stage: str, steps: int) -> Start:
         return Start(folder, None, 0, finished=False)
     from experiments.training.checkpoints import read_header  # loads torch, so only if needed
 
+    # A run with fewer steps than now requested continues; one killed in its export repeats that.
     done = int(read_header(folder.last, stage)["step"])
     finished = done >= steps and folder.read_manifest().get("finished") is not None
     return Start(folder, folder.last, done, finished)
@@ -132,6 +134,7 @@ def open_folder(start: Start, settings: Settings, stage: str) -> dict[str, Any]:
     for path in (folder.last.parent, folder.samples):
         path.mkdir(parents=True, exist_ok=True)
     manifest = build_manifest(settings, stage)
+    # The first start stays as it is noted; each resume is added to the list.
     if start.checkpoint is not None:
         again = {key: manifest[key] for key in ("command", "started", "versions", "machine")}
         again |= {"step": start.step, "commit": manifest["code"].get("commit")}
@@ -164,6 +167,7 @@ def _check_same_run(folder: RunFolder, settings: Settings, stage: str) -> None:
                 f"but {_shown(value)} is given now; give another folder as out=, "
                 "or the same value."
             )
+    # The folders may have been moved, so their contents are compared and not their paths.
     digest = data_digest(Path(settings.data)) if settings.data else None
     if digest is not None and manifest.get("data_digest") not in (None, digest):
         raise SettingsError(

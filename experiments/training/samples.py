@@ -55,6 +55,7 @@ def draw_autoencoder(network: LatentFlowAutoencoder, batch: ClipBatch) -> Drawn:
     flow = network.flow(frames[:, 0], frames)  # (B, T, 3, h, w), from the first frame to each
     made = network.decode(frames[:, 0], flow)
     network.train(training)
+    # Reference frame, then driving frames spread over the clip.
     step = max(1, (frames.shape[1] - 1) // SHEET_FRAMES)
     shown = frames[:SHEET_CLIPS, [0, *range(step, frames.shape[1], step)][: SHEET_FRAMES + 1]]
     sheet = autoencoder_panel(network, shown)
@@ -81,10 +82,12 @@ def draw_diffusion(module: FlowDiffusionModule, batch: ClipBatch) -> Drawn:
     assert batch.frames is not None
     frames = to_unit(batch.frames)
     true_flow = module.autoencoder.flow(frames[:, 0], frames)
-    made_flow = module.sample(batch)
+    made_flow = module.sample(batch)  # (B, T, 3, h, w), by the sampler of the settings
+    # Decoding the true flow shows what stage 1 alone loses.
     reconstructed, generated = (
         to_uint8(module.autoencoder.decode(frames[:, 0], flow)) for flow in (true_flow, made_flow)
     )
+    # Scores are measured in the decoded frames, as for any other method's videos.
     beats = batch.beats.cpu()  # (B, N) seconds, NaN-padded
     videos = {"true": batch.frames, "generated": generated}
     signals = {kind: motion_from_video(video.cpu(), batch.fps) for kind, video in videos.items()}
@@ -151,6 +154,7 @@ def flow_panel(frames: Tensor, true: Tensor, made: Tensor) -> Tensor:
     columns = [frames[:count, 0], frames[:count, middle]]
     columns += [flow_colors(flow, largest) for flow in flows]
     columns += [flow[:count, middle, 2:].expand(-1, 3, -1, -1) for flow in (true, made)]
+    # A column is (count, 3, ., .); its cells are stacked downwards, then columns side by side.
     cells = [F.interpolate(column.float().cpu(), (CELL, CELL)) for column in columns]
     return to_uint8(torch.cat([torch.cat(list(column), dim=-2) for column in cells], dim=-1))
 

@@ -41,11 +41,13 @@ class StopSignals(Callback):
         """Replace Lightning's signal handlers, which it restores after the fit."""
 
         def note(number: int, frame: FrameType | None) -> None:
+            # Runs between two bytecodes of the main thread, so it only takes notes.
             self.requeue = self.requeue or number == signal.SIGUSR1
             self._received = True
             if trainer.world_size == 1:
                 request_stop(trainer)
 
+        # Not in `setup`: Lightning installs its own handlers after that hook.
         signal.signal(signal.SIGTERM, note)
         if SLURMEnvironment.detect():
             self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, note)
@@ -63,6 +65,7 @@ class StopSignals(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop, unless a validation comes first."""
+        # With a validation due, a stop now would leave its metrics to the resumed run.
         if self._agreed and not validation_follows(trainer):
             request_stop(trainer)
 
@@ -82,6 +85,7 @@ def requeue_job() -> None:
     """Ask SLURM to start this job again from the beginning; it then resumes with resume=auto."""
     logger = logging.getLogger("dabfusion")
     job = os.environ["SLURM_JOB_ID"]
+    # A task of a job array is requeued alone, as ARRAY_TASK.
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     try:

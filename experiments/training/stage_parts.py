@@ -57,6 +57,7 @@ def sample_videos(
     settings = run.settings.run
     if not settings.samples:
         return None
+    # Clips are loaded at the first showing and kept: (B, T, 3, H, W) frames and (B, S) sound.
     return SampleVideos(
         run.folder.samples,
         settings.samples_every,

@@ -55,7 +55,7 @@ def _autoencoder_parts(run: ResolvedRun) -> StageParts:
     settings, train = run.settings, run.settings.stage1.train
     # Seed here and not earlier, so that the initial weights do not depend on what was loaded.
     torch.manual_seed(settings.seed)
-    network = build_autoencoder(settings.stage1)
+    network = build_autoencoder(settings.stage1)  # or the weights of stage1.train.initial
     check_norm(network, settings.stage1, run.ranks.world_size)
     compile_network(network, settings.run)
 
@@ -98,6 +98,7 @@ def _diffusion_parts(run: ResolvedRun, caches: Caches, max_statistics: int) -> S
     compile_network(module.denoiser, settings.run)
 
     def export(folder: Path, notes: dict[str, Any]) -> None:
+        # The empty background and typical place of a dancer, for people cut out of an image.
         scene = training_scene(settings)
         build_pipeline(settings, module, notes, scene).save_pretrained(folder)
 
@@ -130,6 +131,7 @@ def build_monitor(settings: Settings, data: AISTDataModule) -> FailureMonitor | 
 
 def _spread(data: AISTDataModule, clips: int) -> Iterator[ClipBatch]:
     """Yield at most `clips` training clips, evenly spread over the data set, in batches."""
+    # Training clips of true flow set the limits; what generated clips do is measured alike.
     dataset = data.dataset("train")
     places = list(range(0, len(dataset), max(1, len(dataset) // clips)))[:clips]
     for first in range(0, len(places), MONITOR_BATCH):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from contextlib import nullcontext
+from typing import TypeVar
 
-import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -17,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from experiments.config.load import Settings, to_dict
 from experiments.errors import Interrupted, SettingsError
 from experiments.processes.cpu import set_up_processor
+from experiments.processes.progress import Progress, shown_progress
 from experiments.processes.ranks import RESUME, is_main_rank, rank_lost
 from experiments.processes.trainer import bare_trainer
 from experiments.runs.folder import RunFolder
@@ -24,7 +24,6 @@ from experiments.runs.log_wandb import build_wandb_logger, finish_wandb, wandb_m
 from experiments.runs.logs import JsonlLogger, log_to
 from experiments.training.caches import ensure_caches
 from experiments.training.checkpoints import RunCheckpoints, read_checkpoint
-from experiments.training.progress import StepProgress
 from experiments.training.resolve import ResolvedRun, resolve_run
 from experiments.training.resume import close_folder, open_folder
 from experiments.training.signals import StopSignals, requeue_job
@@ -36,9 +35,7 @@ from lightning_modules.callbacks.guard import FiniteGuard, NonFiniteError, StepS
 CallbackType = TypeVar("CallbackType", bound=Callback)
 
 
-def train_stage(
-    settings: Settings, stage: str, progress: Callable[[int, int], None] | None = None
-) -> RunFolder:
+def train_stage(settings: Settings, stage: str, progress: Progress | None = None) -> RunFolder:
     """Train one stage into its run folder, or resume what is there.
 
     Every process of a run calls this function. Only rank 0 writes to the run folder.
@@ -72,40 +69,27 @@ def train_stage(
     # From here on the run folder is written, and messages go to its log.
     manifest = open_folder(run.start, settings, stage) if main else {}
     began = time.monotonic()
-    with log_to(run.folder.log if main else None):
+    bar = nullcontext(progress) if progress else shown_progress(f"train {stage}")
+    with log_to(run.folder.log if main else None), bar as show:
         loggers = build_loggers(run, manifest["wandb_id"], wandb) if main else []
-        callbacks = build_callbacks(run, parts, progress)
+        callbacks = build_callbacks(run, parts, show)
         trainer = build_trainer(run, parts, loggers, callbacks)
         fit(trainer, run, parts)
         if main:
-            outcome = outcome_of(trainer, run, parts)
-            load_exported(parts.module, trainer, run.folder.best, outcome["exported"])
-            outcome["seconds"] = round(time.monotonic() - began, 1)
-            parts.export(run.folder.export, outcome)
-            close_folder(run.folder, outcome)
+            export_run(trainer, run, parts, began)
     return run.folder
 
 
 def build_loggers(run: ResolvedRun, wandb_id: str, wandb: str) -> list[Logger]:
-    """Build the JSON lines logger, and that of Weights & Biases unless it is off.
-
-    Args:
-        run: The run.
-        wandb_id: Id of the run at Weights & Biases, from its manifest.
-        wandb: `online`, `offline` or `off`.
-    """
+    """Build the JSON lines logger and, unless `wandb` is `off`, that of Weights & Biases."""
     loggers: list[Logger] = [JsonlLogger(run.folder.metrics)]
     if wandb != "off":
-        settings = run.settings
-        loggers.append(
-            build_wandb_logger(run.folder.path, wandb, wandb_id, settings.run, to_dict(settings))
-        )
+        config, path = to_dict(run.settings), run.folder.path
+        loggers.append(build_wandb_logger(path, wandb, wandb_id, run.settings.run, config))
     return loggers
 
 
-def build_callbacks(
-    run: ResolvedRun, parts: StageParts, progress: Callable[[int, int], None] | None
-) -> list[Callback]:
+def build_callbacks(run: ResolvedRun, parts: StageParts, progress: Progress) -> list[Callback]:
     """Build the callbacks in the order in which Lightning calls them."""
     settings = run.settings.run
     callbacks: list[Callback] = [StepSeed(run.settings.seed), StopSignals()]
@@ -132,7 +116,11 @@ def build_callbacks(
             monitor=parts.monitor,
         )
     )
-    callbacks.append(StepProgress(f"train {run.stage}", progress))
+    callbacks.append(
+        LambdaCallback(
+            on_train_batch_end=lambda trainer, *_: progress(trainer.global_step, trainer.max_steps)
+        )
+    )
     return callbacks
 
 
@@ -198,37 +186,37 @@ def fit(trainer: Trainer, run: ResolvedRun, parts: StageParts) -> None:
         finish_wandb(trainer.loggers)
 
 
-def outcome_of(trainer: Trainer, run: ResolvedRun, parts: StageParts) -> dict[str, Any]:
-    """Return what the manifest notes about a finished training."""
+def export_run(trainer: Trainer, run: ResolvedRun, parts: StageParts, began: float) -> None:
+    """Export the best or the last weights, and mark the run as finished.
+
+    Args:
+        trainer: After `fit`.
+        run: The run.
+        parts: Its module and what writes it.
+        began: When this process began to train, by `time.monotonic`.
+    """
     checkpoints = _callback(trainer, RunCheckpoints)
+    average = _callback(trainer, ExponentialMovingAverage)
     assert checkpoints is not None
     best = run.settings.run.export == "best" and checkpoints.best_value is not None
-    return {
+    if best:
+        state = read_checkpoint(run.folder.best)
+        parts.module.load_state_dict(state["state_dict"])
+        if average is not None:
+            average.load_state_dict(state["callbacks"][average.state_key])
+    if average is not None:
+        # Exported are averaged weights, as they were validated.
+        average.write_to(parts.module)
+    outcome = {
         "step": trainer.global_step,
         "best_step": checkpoints.best_step,
         "best_value": checkpoints.best_value,
         "monitor": parts.monitor,
         "exported": "best" if best else "last",
+        "seconds": round(time.monotonic() - began, 1),
     }
-
-
-def load_exported(module: torch.nn.Module, trainer: Trainer, best: Path, exported: str) -> None:
-    """Load the weights to export into the module: the moving average, if one is kept.
-
-    Args:
-        module: Trained.
-        trainer: That trained it.
-        best: The best checkpoint.
-        exported: `best`, or `last` for the weights as they are now.
-    """
-    average = _callback(trainer, ExponentialMovingAverage)
-    if exported == "best":
-        state = read_checkpoint(best)
-        module.load_state_dict(state["state_dict"])
-        if average is not None:
-            average.load_state_dict(state["callbacks"][average.state_key])
-    if average is not None:
-        average.write_to(module)
+    parts.export(run.folder.export, outcome)
+    close_folder(run.folder, outcome)
 
 
 def _callback(trainer: Trainer, kind: type[CallbackType]) -> CallbackType | None:

@@ -12,7 +12,7 @@ from tiny_runs import TINY
 
 FOLDERS: dict[str, tuple[Change, str]] = {
     "weights cut": (cut("export/autoencoder.safetensors", 0.7), "autoencoder.safetensors"),
-    "weights gone": (remove("export/autoencoder.safetensors"), "has not finished"),
+    "weights gone": (remove("export/autoencoder.safetensors"), "no autoencoder.safetensors"),
     "weights pickled": (
         write("export/autoencoder.safetensors", pickle.dumps(Code())),
         "autoencoder.safetensors",
@@ -21,7 +21,7 @@ FOLDERS: dict[str, tuple[Change, str]] = {
     "config cut": (cut("export/config.json", 0.5), "config.json"),
     "newer export": (edit("export/config.json", version=9), "version"),
     "other weights": (edit("export/config.json", digest="0" * 16), "digest"),
-    "all gone": (shutil.rmtree, "is not a folder"),
+    "all gone": (shutil.rmtree, "There is no folder"),
 }
 
 

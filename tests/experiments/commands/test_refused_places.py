@@ -44,7 +44,7 @@ def test_places(
     if Path("/sys/kernel").is_dir():  # where nobody may make a folder, not even root
         refused(capsys, [*train, "out=/sys/dabfusion"], "no permission")
     words = [*TINY, f"data={data}", f"autoencoder={diffusion}", f"out={tmp_path}/no"]
-    refused(capsys, ["train", "diffusion", *words], "is a trained diffusion")
+    refused(capsys, ["train", "diffusion", *words], "stage 2")
     other = tmp_path / "other"
     shutil.copytree(diffusion, other)
     manifest = RunFolder(other).read_manifest()
