@@ -148,7 +148,7 @@ def test_a_list_that_cannot_be_used_is_one_sentence(
         ({"out": "dance.avi"}, "ends in .mp4"),
         ({"picture": "absent.png"}, "absent.png"),
         ({"song": "PICTURE"}, "no sound"),
-        ({"picture": "SONG"}, "not a picture"),
+        ({"picture": "SONG"}, "not an image"),
         ({"model": "AUTOENCODER"}, "stage 1"),
         ({"more": ["--steps", "0"]}, "above 0"),
         ({"more": ["--steps", "2000"]}, "give 1 to 1000 steps"),
