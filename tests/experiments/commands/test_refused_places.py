@@ -39,7 +39,7 @@ def test_places(
     refused(capsys, [*train, f"out={tmp_path}/no", "run.wandb=online"], "wandb login")
     nothing = tmp_path / "nothing"
     report = ["sweep", "beat_ablation", "--report", f"--out={nothing}"]
-    refused(capsys, report, "holds no sweep")
+    refused(capsys, report, "has no sweep")
     assert not nothing.exists()
     if Path("/sys/kernel").is_dir():  # where nobody may make a folder, not even root
         refused(capsys, [*train, "out=/sys/dabfusion"], "no permission")
