@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -59,6 +59,10 @@ class ClipDataset(Dataset[ClipBatch]):
             speed: rule.offsets(loader.fps, speed) for speed in {w.speed for w in windows}
         }
         self._flows: dict[str, Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As of the loader: a worker starts with nothing in memory and with the whole budget.
+        return {**self.__dict__, "_flows": {}}
 
     def __len__(self) -> int:
         return len(self.windows)

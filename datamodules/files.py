@@ -167,4 +167,5 @@ def describe_passed_over(passed: Sequence[PassedOver]) -> str:
     names = ", ".join(str(item.path) for item in passed[:3])
     more = ", ..." if len(passed) > 3 else ""
     what = "file or folder was" if len(passed) == 1 else "files or folders were"
-    return f"{len(passed)} {what} passed over ({'; '.join(shown)}): {names}{more}."
+    text = f"{len(passed)} {what} passed over ({'; '.join(shown)}): {names}{more}."
+    return text.encode(errors="replace").decode()  # names need not be valid Unicode

@@ -55,7 +55,7 @@ class VideoLoader:
             raise DataError(f"beats is {beats!r}, but must be 'tracked' or 'truth'.")
         self.index = index
         self.fps = index.settings.fps
-        self.budget = memory_mb * 2**20
+        self.budget = self._memory = memory_mb * 2**20
         self._beats = index.beats(column)
         self._beats_kind = beats
         self._frames: dict[int, Tensor] = {}
@@ -64,7 +64,8 @@ class VideoLoader:
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker that is handed this object starts with nothing in memory.
-        return {**self.__dict__, "_frames": {}, "_sounds": {}, "_points": {}}
+        emptied = {"_frames": {}, "_sounds": {}, "_points": {}, "budget": self._memory}
+        return {**self.__dict__, **emptied}
 
     def beats(self, row: int) -> NDArray[np.float64]:
         """Beats of a video in seconds.

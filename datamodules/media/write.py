@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.files import replacing
 from datamodules.media.probe import media_url
 
 #: Sampling rates (Hz) that every player takes; sound at other rates is resampled to 44,100.
@@ -50,8 +51,7 @@ def write_video(
     if audio is not None and not sample_rate:
         raise ValueError("write_video needs the sample_rate of its audio.")
     sound = None if audio is None else _clean_audio(audio)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(path) as temporary:
+    with replacing(path, sync=False) as temporary, _named(path):
         options = {"movflags": "+faststart"}
         with av.open(media_url(temporary), "w", format="mp4", options=options) as container:
             pictures = iter(frames)
@@ -93,14 +93,14 @@ def _reproducible() -> dict[str, str]:
 
 
 @contextmanager
-def _temporary(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _named(path: Path) -> Iterator[None]:
+    """Let FFmpeg's system errors name the file and not the temporary one."""
     try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        yield
+    except av.FFmpegError as error:
+        if not isinstance(error, OSError):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -59,6 +59,9 @@ def run_all(
         )
         meanwhile = None
         _run_alone(suspects, records, advance)
+    lost = len(tasks) - len(records)
+    if lost:
+        raise RuntimeError(f"{lost} of {len(tasks)} videos have no record after preparation.")
     return records
 
 
@@ -76,8 +79,9 @@ def _run_pool(
     try:
         while waiting or running:
             while waiting and len(running) < 3 * workers:
-                task = waiting.pop()
-                running[pool.submit(prepare_video, task)] = task
+                # Removed once it is handed over: `submit` raises where a process has just died.
+                running[pool.submit(prepare_video, waiting[-1])] = waiting[-1]
+                waiting.pop()
             if meanwhile is not None:
                 meanwhile()
                 meanwhile = None
@@ -106,10 +110,10 @@ def _run_alone(
     pool = None
     try:
         for task in suspects:
-            pool = pool or _pool(1)
             began = time.monotonic()
+            pool, future = _submitted(pool, task)
             try:
-                record = pool.submit(prepare_video, task).result(timeout=_PATIENCE_S)
+                record = future.result(timeout=_PATIENCE_S)
             except (BrokenProcessPool, TimeoutError) as error:
                 _end(pool)
                 pool = None
@@ -124,6 +128,19 @@ def _run_alone(
     finally:
         if pool is not None:
             _end(pool)
+
+
+def _submitted(
+    pool: ProcessPoolExecutor | None, task: VideoTask
+) -> tuple[ProcessPoolExecutor, Future[Record]]:
+    """Hand a video to a process that is alive: one that died idle is not the video's fault."""
+    if pool is not None:
+        try:
+            return pool, pool.submit(prepare_video, task)
+        except BrokenProcessPool:
+            _end(pool)
+    pool = _pool(1)
+    return pool, pool.submit(prepare_video, task)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

@@ -13,8 +13,11 @@ in the index.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +37,9 @@ from datamodules.media.audio import warm_up
 from datamodules.preparation.beats import BeatOptions, BeatsAhead, with_beats
 from datamodules.preparation.pool import run_all
 from datamodules.preparation.video_task import VideoTask, describe, fingerprint, record_path
+
+#: Bytes of a name; file systems allow 255, endings and temporary names included.
+_LONGEST_NAME = 160
 
 Progress = Callable[[str, int, int], None]
 """Told the step ("videos" or "beats"), how much of it is done, and how much there is."""
@@ -139,11 +145,13 @@ def find_tasks(
             f"{videos} holds no videos (.mp4, .mov, .mkv, ...); give the folder that holds them. "
             f"{describe_passed_over(passed_over)}".rstrip()
         )
+    names = names_of([path.relative_to(root).as_posix() for path in paths])
     tasks: dict[str, VideoTask] = {}
     clashes = []
     for path in paths:
         source = path.relative_to(root).as_posix()
-        name = name_of(source)
+        name = names[source]
+        source = source.encode(errors="replace").decode()  # names need not be valid Unicode
         if name in tasks:
             reason = f"{source} has the same name as {tasks[name].source}."
             clashes.append({"name": name, "source": source, "reason": reason})
@@ -163,14 +171,39 @@ def find_tasks(
     return [tasks[name] for name in sorted(tasks)], clashes, passed_over
 
 
+def names_of(sources: Sequence[str]) -> dict[str, str]:
+    """Return the name of each video by its path.
+
+    Names that a file system could take for the same one (cases, forms of Unicode) or that were
+    the same (`a b.mp4`, `a_b.mp4` with other punctuation, `a.mov`) are told apart by a digest of
+    the path. AIST names are kept: two files of one AIST name are the same video.
+    """
+    plain = {source: name_of(source) for source in sources}
+    taken = Counter(name.casefold() for name in plain.values())
+    return {
+        source: name
+        if taken[name.casefold()] == 1 or aist_names.try_parse(name) is not None
+        else _with_digest(name, source)
+        for source, name in plain.items()
+    }
+
+
 def name_of(source: str) -> str:
-    """The name of a video: its AIST name, else its path with `-` for whatever a file name or a
-    clip id could not carry."""
+    """Return the name of a video: its AIST name, else its path with `-` for whatever a file name
+    or a clip id cannot contain, at most `_LONGEST_NAME` bytes long."""
     stem = source.rsplit("/", 1)[-1].rsplit(".", 1)[0]
     if aist_names.try_parse(stem) is not None:
         return stem
-    path = source.rsplit(".", 1)[0]
-    return re.sub(r"[^\w.+-]+", "-", path).strip("-.") or "video"
+    path = unicodedata.normalize("NFC", source.rsplit(".", 1)[0])
+    name = re.sub(r"[^\w.+-]+", "-", path).strip("-.") or "video"
+    return name if len(name.encode()) <= _LONGEST_NAME else _with_digest(name, source)
+
+
+def _with_digest(name: str, source: str) -> str:
+    """Return a name that ends in a digest of the path, shortened where needed."""
+    digest = hashlib.sha256(source.encode(errors="surrogateescape")).hexdigest()[:8]
+    head = name.encode()[: _LONGEST_NAME - 9].decode(errors="ignore")
+    return f"{head.rstrip('-.')}-{digest}"
 
 
 def _annotation(name: str, folder: Path | None) -> tuple[Path | None, int]:

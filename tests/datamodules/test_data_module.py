@@ -1,5 +1,6 @@
 """Clips: the right frames at the right time, with the right beats, whatever the augmentation."""
 
+import pickle
 import subprocess
 import sys
 from itertools import pairwise
@@ -16,7 +17,8 @@ from datamodules.batch import KEYPOINTS, ClipBatch
 from datamodules.cache import FeatureStore
 from datamodules.clips import ClipDataset
 from datamodules.errors import DataError
-from datamodules.index import DatasetSettings
+from datamodules.index import DatasetSettings, read_index
+from datamodules.loading import VideoLoader
 from datamodules.media.beats import beat_features
 from datamodules.preparation.prepare import PrepareOptions, prepare
 from datamodules.windows import Window, clip_id, cut, parse_clip_id, spread
@@ -323,3 +325,10 @@ def test_no_worker_ever_uses_librosa(prepared: Path) -> None:
         [sys.executable, "-c", LOAD, str(prepared)], capture_output=True, text=True, timeout=120
     )
     assert done.stdout.strip() == "['none']", done.stderr
+
+
+def test_a_pickled_loader_starts_with_its_whole_budget(prepared: Path) -> None:
+    loader = VideoLoader(read_index(prepared), "tracked", 64.0)
+    loader.frames(0, np.arange(3))
+    assert loader.budget < 64.0 * 2**20
+    assert pickle.loads(pickle.dumps(loader)).budget == 64.0 * 2**20

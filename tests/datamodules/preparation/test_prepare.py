@@ -9,17 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from dance_folder import RATE, SIZE, beats_of, clicks, shown_time, write_dance, write_folder
 from made_videos import clock_frame, encode
 
 from datamodules.doctor import diagnose
 from datamodules.errors import DataError
-from datamodules.files import is_no_space, write_bytes
+from datamodules.files import describe_passed_over, is_no_space, write_bytes
 from datamodules.index import DatasetSettings, read_index
 from datamodules.media.spectrum import onset_envelope
-from datamodules.media.video import probe, read_audio, read_frames
+from datamodules.media.video import probe, read_audio, read_frames, write_video
 from datamodules.preparation.beats import BeatOptions, locate
-from datamodules.preparation.prepare import PrepareOptions, name_of, prepare
+from datamodules.preparation.prepare import PrepareOptions, name_of, names_of, prepare
 
 OPTIONS = PrepareOptions(DatasetSettings(size=SIZE))
 
@@ -342,3 +343,56 @@ def test_a_cut_video_is_prepared_from_its_first_whole_frame_and_the_doctor_notes
             assert near.max() > 0.4 * envelope.max()
     findings = {finding.check: finding for finding in diagnose(tmp_path / "out").findings}
     assert findings["skipped_heads"].names[0].startswith("cut: ")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("dance \U0001f600.mp4", "dance \U0001f680.mp4"),
+        ("a b.mp4", "a!b.mp4"),
+        ("a/b.mp4", "a-b.mp4"),
+        ("a.mp4", "a.mov"),
+        ("Dance.mp4", "dance.mp4"),
+        ("\u00e9t\u00e9.mp4", "e\u0301te\u0301.mp4"),
+        ("\u8e0a\u308a" * 60 + "1.mp4", "\u8e0a\u308a" * 60 + "2.mp4"),
+        ("!.mp4", "?.mp4"),
+        ("x/" * 120 + "a.mp4", "x/" * 120 + "b.mp4"),
+    ],
+)
+def test_names_are_told_apart_and_short_enough_for_any_file_system(one: str, other: str) -> None:
+    names = list(names_of([one, other, "plain.mp4"]).values())
+    assert len({name.casefold() for name in names}) == 3
+    assert names[2] == "plain"
+    assert all(len(f"{name}.safetensors".encode()) < 200 for name in names)
+    assert not any(set(name) & set("/@") for name in names)
+    assert names_of([other, one])[one] == names[0]  # whatever the order
+
+
+def test_long_names_and_deep_folders_are_prepared(tmp_path: Path) -> None:
+    source = write_dance(tmp_path / "source.mp4")
+    long = "\u8e0a\u308a\u5b50\u306e" * 20  # 80 letters, 240 bytes
+    deep = tmp_path / "in" / "/".join(["folder with a long name " * 6] * 4)
+    deep.mkdir(parents=True)
+    shutil.copy(source, tmp_path / "in" / f"{long}.mp4")
+    write_dance(tmp_path / "b.mp4", shade=70)
+    shutil.copy(tmp_path / "b.mp4", deep / "video \U0001f600.mp4")
+    report = prepare(tmp_path / "in", tmp_path / "out", OPTIONS)
+    assert (report.prepared, report.quarantined) == (2, [])
+    assert prepare(tmp_path / "in", tmp_path / "out", OPTIONS).taken_over == 2
+
+
+def test_a_video_with_a_long_name_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("\u8e0a" * 83 + ".mp4")  # 253 bytes: a longer temporary name fails
+    write_video(path, torch.zeros(3, 3, 32, 32, dtype=torch.uint8), 10)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_names_that_are_not_valid_unicode_are_prepared(tmp_path: Path) -> None:
+    source = write_dance(tmp_path / "source.mp4")
+    (tmp_path / "in").mkdir()
+    shutil.copy(source, os.fsencode(tmp_path / "in") + b"/\xe9t\xe9.mp4")
+    Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/\xe8.mp4")).write_bytes(b"no video")
+    Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/\xe8.txt")).write_bytes(b"words")
+    report = prepare(tmp_path / "in", tmp_path / "out", OPTIONS)
+    assert (report.prepared, len(report.quarantined)) == (1, 1)
+    describe_passed_over(report.passed_over).encode()

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from dance_folder import SIZE, write_dance
 
 from datamodules.index import DatasetSettings
+from datamodules.preparation import pool
 from datamodules.preparation.pool import run_all
 from datamodules.preparation.prepare import PrepareOptions, prepare
 from datamodules.preparation.video_task import VideoTask
@@ -151,3 +154,56 @@ def test_a_video_that_kills_its_worker_is_quarantined_and_the_rest_goes_on(tmp_p
     reasons = {record["name"]: record["reason"] for record in records if "reason" in record}
     assert reasons == {"v2": "v2.mp4 crashes the decoder."}
     assert done[-1] == 4
+
+
+class _Breaking:
+    """An executor that works at once, and whose `submit` fails from some call on, as that of a pool
+    does whose process has just died."""
+
+    left = 0
+
+    def __init__(self) -> None:
+        self._processes: dict[int, object] = {}
+
+    def submit(self, work, task):
+        if _Breaking.left == 0:
+            _Breaking.left = -1
+            raise BrokenProcessPool("a process died")
+        _Breaking.left -= 1
+        future: Future = Future()
+        future.set_result(work(task))
+        return future
+
+    def shutdown(self, **_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 6, 7, 11])
+def test_no_video_is_lost_when_the_pool_breaks_while_videos_are_handed_out(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [
+        VideoTask(f"v{n}", tmp_path / f"v{n}.mp4", f"v{n}.mp4", tmp_path, DatasetSettings())
+        for n in range(12)
+    ]
+    monkeypatch.setattr(pool, "prepare_video", lambda task: {"name": task.name})
+    monkeypatch.setattr(pool, "_pool", lambda workers: _Breaking())
+    _Breaking.left = after
+    records = run_all(tasks, 2, lambda done: None)
+    assert sorted(r["name"] for r in records) == sorted(task.name for task in tasks)
+    assert not any("reason" in record for record in records)
+
+
+def test_a_process_that_died_idle_does_not_quarantine_the_next_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [
+        VideoTask(f"v{n}", tmp_path / f"v{n}.mp4", f"v{n}.mp4", tmp_path, DatasetSettings())
+        for n in range(3)
+    ]
+    monkeypatch.setattr(pool, "prepare_video", lambda task: {"name": task.name})
+    monkeypatch.setattr(pool, "_pool", lambda workers: _Breaking())
+    _Breaking.left = 1
+    records: list[dict] = []
+    pool._run_alone(tasks, records, lambda done: None)
+    assert [record.get("reason") for record in records] == [None] * 3
