@@ -1,161 +1,148 @@
-"""Statistics of paired comparisons by several raters: numpy and scipy only, no files.
+"""Statistics of paired comparisons by several raters.
 
-Background
-----------
-A rater sees two videos and says which is better. Answers of one rater hang together, and so do
-answers about one clip; an interval that forgets it is too narrow. Rates therefore carry two
-intervals: Wilson's, which takes every answer as independent, and a bootstrap over raters.
+Answers of one rater are not independent, and neither are answers about one clip. Intervals are
+therefore also given by a bootstrap that resamples whole raters or clips.
 
 - Wilson score interval: E. B. Wilson, J. Am. Stat. Assoc. 22 (1927).
 - Bradley-Terry model, P(i beats j) = exp(s_i) / (exp(s_i) + exp(s_j)): R. A. Bradley and
-  M. E. Terry, Biometrika 39 (1952); fitted by the minorisation-maximisation steps of
-  D. R. Hunter, Ann. Stat. 32 (2004). A tie counts as half a win for each.
-- Fleiss' kappa: J. L. Fleiss, Psychological Bulletin 76 (1971).
+  M. E. Terry, Biometrika 39 (1952). A tie counts as half a win for each.
 - Krippendorff's alpha, nominal: K. Krippendorff, Content Analysis, 2nd ed. (2004), chapter 11.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from statistics import NormalDist
-from typing import TypeVar
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from metrics.functional.bootstrap import Interval
 
 Floats = NDArray[np.float64]
-Item = TypeVar("Item")
+#: Normal quantile of a two-sided interval of 95%.
+Z95 = 1.959963984540054
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with the ends of its interval (NaN where there is none)."""
+def wilson_interval(scores: ArrayLike) -> Interval:
+    """Return the mean of independent answers in [0, 1] with Wilson's 95% score interval.
 
-    value: float
-    low: float
-    high: float
+    Unlike ``scipy.stats.binomtest`` it accepts ties, which count as half a win.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    total = len(values)
+    if total == 0:
+        return Interval(math.nan, math.nan, math.nan, 0, 0)
+    share, scale = float(values.mean()), 1 + Z95**2 / total
+    center = (share + Z95**2 / (2 * total)) / scale
+    half = Z95 / scale * math.sqrt(share * (1 - share) / total + Z95**2 / (4 * total**2))
+    return Interval(share, max(0.0, center - half), min(1.0, center + half), total, total)
 
 
-def wilson_interval(wins: float, total: float, level: float = 0.95) -> Interval:
-    """Share of wins with Wilson's score interval; NaN for no answers.
+def resampled_intervals(
+    clusters: Sequence[object],
+    statistic: Callable[[NDArray[np.intp]], ArrayLike],
+    draws: int = 1000,
+    seed: int = 0,
+) -> list[Interval]:
+    """Return 95% percentile intervals of a statistic when whole clusters are resampled.
 
     Args:
-        wins: number of wins, ties counted as half, 0 <= wins <= total.
-        total: number of answers.
-        level: coverage in (0, 1).
+        clusters: Cluster of each row (its rater or clip).
+        statistic: Returns one or more numbers for an array of row positions; NaN where it is not
+            defined, and such draws are ignored.
+        draws: Number of bootstrap draws.
+        seed: Seed of the draws.
+
+    Returns:
+        One interval per number; its ends are NaN if there is only one cluster or the statistic
+        is defined in fewer than half of the draws.
     """
-    if total <= 0:
-        return Interval(np.nan, np.nan, np.nan)
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share = wins / total
-    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    return Interval(share, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
-
-
-def cluster_bootstrap(
-    clusters: list[list[Item]],
-    statistic: Callable[[list[Item]], float],
-    draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Percentile interval of ``statistic`` when whole clusters (raters, clips) are redrawn.
-
-    Draws in which the statistic is not defined (NaN) are left out; with fewer than two clusters,
-    or fewer than half of the draws left, the interval is NaN.
-    """
-    value = statistic([item for cluster in clusters for item in cluster])
-    if len(clusters) < 2:
-        return Interval(value, np.nan, np.nan)
-    generator = np.random.default_rng(seed)
-    values = []
-    for _ in range(draws):
-        chosen = generator.integers(0, len(clusters), len(clusters))
-        values.append(statistic([item for index in chosen for item in clusters[index]]))
-    kept = np.asarray(values)[~np.isnan(values)]
-    if len(kept) < draws / 2:
-        return Interval(value, np.nan, np.nan)
-    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high))
+    _, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    groups = [np.flatnonzero(place == group) for group in range(place.max() + 1)]
+    values = np.atleast_1d(np.asarray(statistic(np.arange(len(place))), dtype=np.float64))
+    ends = np.full((2, len(values)), np.nan)
+    if len(groups) > 1:
+        generator = np.random.default_rng(seed)
+        drawn = np.stack(
+            [
+                np.atleast_1d(statistic(np.concatenate([groups[index] for index in chosen])))
+                for chosen in generator.integers(0, len(groups), (draws, len(groups)))
+            ]
+        )
+        enough = np.isfinite(drawn).sum(0) >= draws / 2
+        ends[:, enough] = np.nanquantile(drawn[:, enough], [0.025, 0.975], axis=0)
+    return [
+        Interval(float(value), float(low), float(high), len(place), len(groups))
+        for value, low, high in zip(values, *ends, strict=True)
+    ]
 
 
 def is_connected(wins: Floats) -> bool:
-    """Whether every method can be reached from every other along wins (Ford's condition).
+    """Whether every method can be reached from every other one along wins (Ford's condition).
 
-    Only then has the Bradley-Terry likelihood a finite maximum.
+    Only then does the Bradley-Terry likelihood have a finite maximum.
     """
-    reach = (wins > 0) | np.eye(len(wins), dtype=bool)
-    for middle in range(len(wins)):
-        reach |= reach[:, middle : middle + 1] & reach[middle : middle + 1, :]
-    return bool(reach.all())
+    from scipy.sparse.csgraph import connected_components
+
+    return bool(connected_components(wins > 0, connection="strong")[0] == 1)
 
 
-def bradley_terry(wins: Floats, tolerance: float = 1e-10, steps: int = 10_000) -> Floats:
-    """Log strengths of n methods, summing to zero.
+def add_prior_wins(wins: Floats) -> Floats:
+    """Add half a win each way between methods that met: strengths become finite and smaller."""
+    met = (wins + wins.T) > 0
+    return wins + 0.5 * (met & ~np.eye(len(wins), dtype=bool))
+
+
+def bradley_terry(wins: Floats, steps: int = 100) -> tuple[Floats, Floats]:
+    """Fit the Bradley-Terry model by Newton's method.
 
     Args:
-        wins: (n, n), entry i, j: how often i was preferred to j, a tie 0.5 to each.
+        wins: (n, n); entry i, j is how often method i was preferred to j, 0.5 for each in a tie.
+        steps: Maximum number of steps.
+
+    Returns:
+        Log strengths (n,), which sum to zero, and their standard errors (n,).
 
     Raises:
-        ValueError: wins is not square, or Ford's condition fails (add ``prior_wins`` first).
+        ValueError: Ford's condition does not hold (use ``add_prior_wins`` first).
     """
-    if wins.ndim != 2 or wins.shape[0] != wins.shape[1]:
-        raise ValueError(f"wins has shape {wins.shape}; it must be square, methods x methods.")
     if not is_connected(wins):
         raise ValueError(
-            "Some group of methods never lost to the others, so strengths have no finite maximum; "
-            "add prior_wins(wins) to wins."
+            "Some methods never lost to the others, so strengths have no finite maximum; use "
+            "add_prior_wins(wins)."
         )
     games = wins + wins.T
     np.fill_diagonal(games, 0.0)
-    total = wins.sum(1) - np.diag(wins)
-    strength = np.ones(len(wins))
+    strengths = np.zeros(len(wins))
     for _ in range(steps):
-        new = total / (games / (strength[:, None] + strength[None, :])).sum(1)
-        new /= np.exp(np.log(new).mean())
-        done = np.abs(np.log(new) - np.log(strength)).max() < tolerance
-        strength = new
-        if done:
+        chance = 1 / (1 + np.exp(strengths[None, :] - strengths[:, None]))
+        weight = games * chance * (1 - chance)
+        information = np.diag(weight.sum(1)) - weight
+        # Strengths are defined up to a constant: the pseudoinverse keeps their sum at zero.
+        covariance = np.linalg.pinv(information, hermitian=True)
+        gradient = wins.sum(1) - np.diag(wins) - (games * chance).sum(1)
+        step = (covariance @ gradient).clip(-1, 1)
+        strengths += step - step.mean()
+        if np.abs(step).max() < 1e-10:
             break
-    return np.asarray(np.log(strength))
+    return strengths, np.sqrt(np.diag(covariance))
 
 
-def prior_wins(wins: Floats) -> Floats:
-    """Half a win each way between methods that met: keeps strengths finite, pulls them together."""
-    met = (wins + wins.T) > 0
-    np.fill_diagonal(met, False)
-    return 0.5 * met.astype(np.float64)
-
-
-def bradley_terry_errors(wins: Floats, strengths: Floats) -> Floats:
-    """Standard errors of the centred log strengths, from the observed information, (n,)."""
-    games = wins + wins.T
-    np.fill_diagonal(games, 0.0)
-    chance = 1 / (1 + np.exp(strengths[None, :] - strengths[:, None]))
-    weight = games * chance * (1 - chance)
-    information = np.diag(weight.sum(1)) - weight
-    # Strengths are fixed up to a constant: the pseudo-inverse is the covariance under sum zero.
-    return np.asarray(np.sqrt(np.diag(np.linalg.pinv(information))))
-
-
-def krippendorff_alpha(ratings: Floats) -> float:
-    """Krippendorff's alpha for categories without order.
+def krippendorff_alpha(counts: Floats) -> float:
+    """Return Krippendorff's alpha for categories without order.
 
     Args:
-        ratings: (raters, units) category numbers, NaN where a rater did not answer. Units with
-            fewer than two answers say nothing and drop out.
+        counts: (units, categories), how many raters chose each category. Units with fewer than
+            two answers are ignored.
 
     Returns:
-        1 for perfect agreement, 0 for agreement by chance; NaN where fewer than two answers can
-        be paired. 1 also where all answers are of one category, as there is no disagreement.
+        1 for perfect agreement, 0 for agreement by chance; NaN if no unit has two answers. Also 1
+        if all answers are of one category, because there is no disagreement.
     """
-    categories = np.unique(ratings[~np.isnan(ratings)])
-    counts = np.stack([(ratings == category).sum(0) for category in categories], -1)
-    counts = counts[counts.sum(1) >= 2].astype(np.float64)
+    counts = counts[counts.sum(1) >= 2]
     answers = counts.sum(1)
     total = answers.sum()
     if total < 2:
-        return float("nan")
+        return math.nan
     agreeing = (counts * (counts - 1)).sum(1) / (answers - 1)
     observed = 1 - agreeing.sum() / total
     margin = counts.sum(0)
@@ -163,28 +150,10 @@ def krippendorff_alpha(ratings: Floats) -> float:
     return 1.0 if expected == 0 else float(1 - observed / expected)
 
 
-def fleiss_kappa(counts: Floats) -> float:
-    """Fleiss' kappa of (units, categories) counts, every unit answered by the same number.
+def spearman(first: ArrayLike, second: ArrayLike) -> float:
+    """Return Spearman's rank correlation; NaN for fewer than three pairs or a constant side."""
+    from scipy.stats import spearmanr
 
-    Raises:
-        ValueError: units with different numbers of answers, or fewer than two.
-    """
-    answers = counts.sum(1)
-    if len(counts) == 0 or answers[0] < 2 or not np.all(answers == answers[0]):
-        raise ValueError("Fleiss' kappa needs two or more answers a unit, as many for each unit.")
-    share = counts.sum(0) / counts.sum()
-    within = ((counts**2).sum(1) - answers) / (answers * (answers - 1))
-    expected = (share**2).sum()
-    return 1.0 if expected == 1 else float((within.mean() - expected) / (1 - expected))
-
-
-def spearman(first: Floats, second: Floats) -> float:
-    """Spearman's rank correlation; NaN for fewer than three pairs or a constant side."""
-    from scipy.stats import rankdata
-
-    if len(first) < 3:
-        return float("nan")
-    a, b = rankdata(first), rankdata(second)
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
+    if np.size(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(spearmanr(first, second).statistic)

@@ -1,4 +1,4 @@
-"""Answers made up with known preferences: the analysis must find them again."""
+"""Answers simulated from known preferences, which the analysis must recover."""
 
 import csv
 import json
@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from experiments.errors import SettingsError
-from experiments.studies.raters.analysis import Analysis, AnalysisOptions, analyse_study
-from experiments.studies.raters.build import FORMAT, VERSION
-from experiments.studies.raters.metrics import read_scores
+from experiments.studies.raters.analysis import Analysis, AnalysisOptions, analyze_study
+from experiments.studies.raters.answers import FORMAT, VERSION, read_metric_scores
 from experiments.studies.raters.report import show, write_report
 
 METHODS = ["base", "beats", "global"]
@@ -51,7 +50,7 @@ def write_rater(
         else:
             a, b = (TRUTH[entry["methods"][letter]] for letter in "ab")
             likes_a = generator.random() < 1 / (1 + np.exp(b - a))
-            # Who does not attend prefers the worst, so that leaving them in would show.
+            # Inattentive raters prefer the worst, so that including them would be noticed.
             answer = ("a" if likes_a else "b") if attentive else ("a" if a < b else "b")
         left = "a" if generator.random() < 0.5 else "b"
         answers.append(
@@ -73,7 +72,7 @@ def answers(tmp_path: Path, key: dict[str, Any]) -> Path:
 
 
 def write_metrics(folder: Path) -> dict[str, Path]:
-    """`good` follows the truth, `inverse` its opposite, `noise` nothing."""
+    """Write scores: `good` follows the truth, `inverse` is its negative, `noise` is unrelated."""
     generator = np.random.default_rng(2)
     paths = {}
     for method in METHODS:
@@ -87,57 +86,57 @@ def write_metrics(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def analyse(key: dict[str, Any], answers: Path, **metrics: Path) -> Analysis:
-    return analyse_study(key, answers, metrics, OPTIONS)
+def analyze(key: dict[str, Any], answers: Path, **metrics: Path) -> Analysis:
+    return analyze_study(key, answers, metrics, OPTIONS)
 
 
-def test_finds_the_strengths_and_leaves_out_who_failed(
+def test_finds_the_strengths_and_excludes_inattentive_raters(
     key: dict[str, Any], answers: Path, tmp_path: Path
 ) -> None:
-    analysis = analyse(key, answers, **write_metrics(tmp_path))
+    analysis = analyze(key, answers, **write_metrics(tmp_path))
     assert sum(rater.used for rater in analysis.raters) == 21
     question = analysis.questions[0]
     assert question.votes == 21 * 30
     assert [row.method for row in question.strengths] == ["beats", "global", "base"]
     for row in question.strengths:
         assert row.by_rater.low < TRUTH[row.method] < row.by_rater.high
-        assert row.strength == pytest.approx(TRUTH[row.method], abs=0.3)
+        assert row.independent.mean == pytest.approx(TRUTH[row.method], abs=0.3)
     by_name = {(p.first, p.second): p for p in question.preferences}
     rate = by_name["base", "beats"].rate
     assert rate.low < 1 / (1 + np.exp(1.8)) < rate.high
-    assert 0.05 < question.alpha.value < 0.35
+    assert 0.05 < question.alpha.mean < 0.35
     assert question.left_share.low < 0.5 < question.left_share.high
     metrics = {row.metric: row for row in question.metrics}
     assert set(metrics) == {"good", "inverse", "noise"}
     assert question.metrics[0].metric == "good"
     assert metrics["good"].spearman.low > 0.5
-    assert metrics["good"].accuracy.value > 0.9
+    assert metrics["good"].accuracy.mean > 0.9
     assert metrics["good"].system == 1
-    assert metrics["inverse"].spearman.value == pytest.approx(-metrics["good"].spearman.value)
-    assert metrics["inverse"].accuracy.value == pytest.approx(1 - metrics["good"].accuracy.value)
-    assert abs(metrics["noise"].spearman.value) < 0.45
+    assert metrics["inverse"].spearman.mean == pytest.approx(-metrics["good"].spearman.mean)
+    assert metrics["inverse"].accuracy.mean == pytest.approx(1 - metrics["good"].accuracy.mean)
+    assert abs(metrics["noise"].spearman.mean) < 0.45
 
 
 def test_order_of_methods_does_not_matter(
     key: dict[str, Any], answers: Path, tmp_path: Path
 ) -> None:
-    before = analyse(key, answers, **write_metrics(tmp_path)).questions[0]
+    before = analyze(key, answers, **write_metrics(tmp_path)).questions[0]
     for entry in key["trials"].values():
         if entry["kind"] == "pair":
             entry["methods"] = {l: {"base": "zbase"}.get(m, m) for l, m in entry["methods"].items()}
     key["methods"] = ["beats", "global", "zbase"]
     renamed = {"zbase" if m == "base" else m: p for m, p in write_metrics(tmp_path).items()}
-    after = analyse(key, answers, **renamed).questions[0]
-    assert after.metrics[0].spearman.value == pytest.approx(before.metrics[0].spearman.value)
-    assert [s.strength for s in after.strengths] == pytest.approx(
-        [s.strength for s in before.strengths]
+    after = analyze(key, answers, **renamed).questions[0]
+    assert after.metrics[0].spearman.mean == pytest.approx(before.metrics[0].spearman.mean)
+    assert [s.independent.mean for s in after.strengths] == pytest.approx(
+        [s.independent.mean for s in before.strengths]
     )
 
 
 def test_report_is_readable_and_json_is_strict(
     key: dict[str, Any], answers: Path, tmp_path: Path
 ) -> None:
-    report = write_report(analyse(key, answers, **write_metrics(tmp_path)), tmp_path / "report")
+    report = write_report(analyze(key, answers, **write_metrics(tmp_path)), tmp_path / "report")
     text = report.read_text()
     assert "21 of 24 raters used" in text
     assert "| beats |" in text
@@ -149,25 +148,25 @@ def test_report_is_readable_and_json_is_strict(
 
 def test_one_rater_has_no_interval_over_raters(key: dict[str, Any], tmp_path: Path) -> None:
     write_rater(tmp_path / "one", key, "r", np.random.default_rng(3), attentive=True)
-    preference = analyse(key, tmp_path / "one").questions[0].preferences[0]
+    preference = analyze(key, tmp_path / "one").questions[0].preferences[0]
     assert show(preference.by_rater).endswith("[–]")
     assert preference.rate.low < preference.rate.high
 
 
 def test_mistakes_are_one_sentence(key: dict[str, Any], answers: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="holds no JSON"):
-        analyse(key, tmp_path / "nowhere")
+    with pytest.raises(SettingsError, match="contains no JSON"):
+        analyze(key, tmp_path / "nowhere")
     with pytest.raises(SettingsError, match="methods are"):
-        analyse(key, answers, typo=write_metrics(tmp_path)["base"])
+        analyze(key, answers, typo=write_metrics(tmp_path)["base"])
     (tmp_path / "plain.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(SettingsError, match="must name the clip"):
-        read_scores(tmp_path / "plain.csv")
+    with pytest.raises(SettingsError, match="does not name the clips"):
+        read_metric_scores(tmp_path / "plain.csv")
     (answers / "other.json").write_text(
         json.dumps({"format": FORMAT, "version": VERSION, "study": "t", "participant": "x",
                     "answers": []})
     )  # fmt: skip
     with pytest.raises(SettingsError, match="belongs to study t"):
-        analyse(key, answers)
+        analyze(key, answers)
     (answers / "other.json").write_text("{")
     with pytest.raises(SettingsError, match="is not JSON"):
-        analyse(key, answers)
+        analyze(key, answers)

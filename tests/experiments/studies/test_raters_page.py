@@ -11,7 +11,8 @@ import pytest
 from experiments import cli
 from experiments.errors import SettingsError
 from experiments.studies.raters import study as raters
-from experiments.studies.raters.build import Question, StudyPlan, build_study, load_key
+from experiments.studies.raters.answers import load_key
+from experiments.studies.raters.build import Question, StudyPlan, build_study
 
 CLIPS = ["gBR_one", "gBR_two"]
 PLAN = StudyPlan(
@@ -125,13 +126,13 @@ def test_rater_end_to_end(study: Path, open_page: Callable[..., Any], tmp_path: 
         assert "plan" not in data
     parser = argparse.ArgumentParser()
     raters.add_arguments(parser)
-    assert raters.run(parser.parse_args(["analyse", str(study), "--answers", str(answers)])) == 0
+    assert raters.run(parser.parse_args(["analyze", str(study), "--answers", str(answers)])) == 0
     analysis = json.loads((study / "report" / "analysis.json").read_text())
     assert [rater["checks_failed"] for rater in analysis["raters"]] == [0]
     assert [rater["repeats_same"] for rater in analysis["raters"]] == [1]
     preference = analysis["questions"][0]["preferences"][0]
     assert (preference["first"], preference["answers"]) == ("ours", len(CLIPS))
-    assert preference["rate"]["value"] == 1.0
+    assert preference["rate"]["mean"] == 1.0
     assert "| ours | theirs | 2 | 1.00" in (study / "report" / "report.md").read_text()
 
 
@@ -240,5 +241,5 @@ def test_the_command_builds_a_study(
     assert len(load_key(tmp_path / "study")["trials"]) == len(CLIPS) + 1
     (tmp_path / "answers").mkdir()
     answers = ["--answers", str(tmp_path / "answers")]
-    assert cli.main(["study", "raters", "analyse", str(tmp_path / "study"), *answers]) == 2
-    assert "holds no JSON" in capsys.readouterr().err
+    assert cli.main(["study", "raters", "analyze", str(tmp_path / "study"), *answers]) == 2
+    assert "contains no JSON" in capsys.readouterr().err

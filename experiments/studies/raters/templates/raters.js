@@ -15,7 +15,7 @@
   let firstChoice = null;
   let broken = false;
 
-  // mulberry32: a participant's order follows from the participant's id alone.
+  // mulberry32, seeded by the participant's id: reloading the page keeps the order.
   function random(seedText) {
     let seed = 2166136261;
     for (const letter of seedText) seed = Math.imul(seed ^ letter.codePointAt(0), 16777619);
@@ -39,7 +39,7 @@
     return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   }
 
-  // As many pairs of each pair of methods as the number asked for allows.
+  // Draws evenly from the pairs of methods, up to the requested number.
   function drawPairs(draw) {
     const groups = new Map();
     for (const trial of study.trials) {
@@ -64,7 +64,7 @@
     const pairs = drawPairs(draw);
     const entries = pairs.map((trial) => (
       { id: trial.id, left: draw() < 0.5 ? "a" : "b", repeat: false }));
-    // Repeats come late and with the sides swapped: what they agree on is the dance, not the side.
+    // Repeats come late and with swapped sides, so that agreement is about the dance, not the side.
     const repeats = shuffled(entries.slice(0, Math.ceil(entries.length / 2)), draw)
       .slice(0, study.repeats)
       .map((entry) => ({ id: entry.id, left: other[entry.left], repeat: true }));
@@ -85,7 +85,7 @@
     try {
       const saved = JSON.parse(localStorage.getItem(storeKey));
       if (saved && saved.study === study.study) return saved;
-    } catch (error) { /* unreadable or forbidden storage: begin anew */ }
+    } catch (error) { /* storage is unreadable or blocked: start again */ }
     const participant = newId();
     return {
       format: study.format, version: study.version, study: study.study, participant,
@@ -172,7 +172,7 @@
     if (!video.paused) { video.pause(); return; }
     if (video.ended) video.currentTime = 0;
     video.muted = false;
-    // A pause right after is no fault; a file that cannot play raises the error event.
+    // Pausing at once rejects the promise; a file that cannot be played raises the error event.
     video.play().catch(() => {});
   }
   function chosen() {
@@ -294,7 +294,7 @@
       video.addEventListener("error", () => {
         if (!video.getAttribute("src")) return;
         broken = true;
-        byId("problem").textContent = `The ${side} video cannot be played here. Press Next to go on.`;
+        byId("problem").textContent = `The ${side} video cannot be played here. Press Next to continue.`;
         byId("problem").hidden = false;
         update();
       });
@@ -316,7 +316,7 @@
       const keys = { 1: () => play("left"), 2: () => play("right"),
         ArrowLeft: () => choose("left"), ArrowRight: () => choose("right") };
       if (study.ties) keys.ArrowDown = () => choose("tie");
-      // Enter on a button already presses that button.
+      // Enter on a focused button presses that button.
       if (event.target.tagName !== "BUTTON") keys.Enter = next;
       if (!(event.key in keys)) return;
       event.preventDefault();
