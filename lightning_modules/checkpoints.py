@@ -1,23 +1,23 @@
 """Stage 1 on disk: export, load, digest; and the published VGG-19 weights.
 
 An export folder holds `autoencoder.safetensors` and `config.json` (format version, architecture,
-digest of the weights, free metadata). Both are written under a temporary name and renamed.
+digest of the weights, free metadata). Both are written atomically.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from datamodules.files import write_tensors, write_text
 from lightning_modules.errors import CheckpointError
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.vgg import VGG19Pyramid
@@ -30,7 +30,7 @@ CONFIG_NAME = "config.json"
 
 
 def autoencoder_digest(model: LatentFlowAutoencoder) -> str:
-    """16 hex digits of SHA-256 over architecture and weights; equal models have equal digests.
+    """Return 16 hex digits of the SHA-256 of architecture and weights.
 
     Latent flow that is cached under a digest belongs to exactly these weights.
     """
@@ -40,15 +40,17 @@ def autoencoder_digest(model: LatentFlowAutoencoder) -> str:
 def save_autoencoder(
     model: LatentFlowAutoencoder, folder: Path | str, metadata: Mapping[str, Any] | None = None
 ) -> Path:
-    """Writes an export of `model` to `folder` (made if missing) and returns the folder.
+    """Write an export of a model.
 
-    `metadata` is anything JSON can hold: what it was trained on, scores, the settings.
+    Args:
+        model: The autoencoder.
+        folder: Created if missing.
+        metadata: Anything JSON can hold, such as training data, scores and settings.
+
+    Returns:
+        The folder.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-    }
     config = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -56,21 +58,17 @@ def save_autoencoder(
         "digest": autoencoder_digest(model),
         "metadata": dict(metadata or {}),
     }
-    weights_part = folder / (WEIGHTS_NAME + ".part")
-    config_part = folder / (CONFIG_NAME + ".part")
-    save_file(tensors, weights_part)
-    config_part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    os.replace(weights_part, folder / WEIGHTS_NAME)
-    os.replace(config_part, folder / CONFIG_NAME)
+    write_tensors(folder / WEIGHTS_NAME, model.state_dict())
+    write_text(folder / CONFIG_NAME, json.dumps(config, indent=2) + "\n")
     return folder
 
 
 def load_autoencoder(path: Path | str) -> LatentFlowAutoencoder:
-    """The frozen autoencoder, in eval mode, of a run folder or an export folder.
+    """Load the autoencoder of a run folder or an export folder, frozen and in eval mode.
 
     Raises:
-        CheckpointError: nothing there, another stage's export, a newer format, or weights that do
-            not fit the architecture or the digest.
+        CheckpointError: There is no export, it is of another stage or of another format version,
+            or the weights do not fit the architecture or the digest.
     """
     folder = _export_folder(Path(path))
     config = _read_config(folder / CONFIG_NAME)
@@ -83,40 +81,43 @@ def load_autoencoder(path: Path | str) -> LatentFlowAutoencoder:
         model = LatentFlowAutoencoder.from_config(config["architecture"])
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{folder / CONFIG_NAME} describes no autoencoder of this version: {error}"
+            f"{folder / CONFIG_NAME} does not describe an autoencoder of this version: {error}"
         ) from error
     try:
         model.load_state_dict(load_file(weights), strict=True)
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{weights} does not hold the weights that {CONFIG_NAME} beside it describes ({reason})"
+            f"{weights} does not hold the weights that its {CONFIG_NAME} describes ({reason})"
             ": export the run again."
         ) from error
-    # Over the architecture as it was written: a later version may know settings it does not name.
+    # Of the architecture as written: this version may have settings that the file does not name.
     if _digest(config["architecture"], model.state_dict()) != config.get("digest"):
         raise CheckpointError(
-            f"{weights} and {CONFIG_NAME} beside it come from different exports (their digests "
-            "differ): export the run again."
+            f"{weights} and its {CONFIG_NAME} come from different exports (their digests differ)"
+            ": export the run again."
         )
     return freeze(model)
 
 
 def read_metadata(path: Path | str) -> dict[str, Any]:
-    """The metadata of an export, and its `digest`."""
+    """Read the metadata of an export, and its `digest`."""
     config = _read_config(_export_folder(Path(path)) / CONFIG_NAME)
     return {**config.get("metadata", {}), "digest": config.get("digest")}
 
 
 def freeze(model: LatentFlowAutoencoder) -> LatentFlowAutoencoder:
-    """Eval mode, no gradients; returns `model`."""
+    """Put a model into eval mode without gradients, and return it."""
     return model.eval().requires_grad_(False)
 
 
 def load_vgg19(path: Path | str) -> VGG19Pyramid:
-    """The frozen feature pyramid with torchvision's ImageNet weights (`vgg19-dcbb9e9d.pth`).
+    """Load the feature pyramid with torchvision's ImageNet weights (`vgg19-dcbb9e9d.pth`), frozen.
 
-    Where the file's name carries the start of its SHA-256, as torchvision's does, it is checked.
+    If the file's name ends with the start of its SHA-256, as torchvision's does, it is checked.
+
+    Raises:
+        CheckpointError: There is no such file, it is damaged, or it is another network.
     """
     path = Path(path)
     if not path.is_file():
@@ -127,7 +128,7 @@ def load_vgg19(path: Path | str) -> VGG19Pyramid:
     expected = path.stem.rpartition("-")[2] if "-" in path.stem else ""
     if len(expected) == 8 and not _sha256(path).startswith(expected):
         raise CheckpointError(
-            f"{path} does not have the SHA-256 that its name announces ({expected}...): it is "
+            f"{path} does not have the SHA-256 that is part of its name ({expected}...): it is "
             "damaged or another file; download it again."
         )
     state = read_pickled(path, "VGG-19 weights")
@@ -138,8 +139,8 @@ def load_vgg19(path: Path | str) -> VGG19Pyramid:
         pyramid.load_state_dict(published)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path} holds no VGG-19: its convolutions are not those of torchvision's vgg19; give "
-            "torchvision's vgg19-dcbb9e9d.pth."
+            f"{path} is not a VGG-19: its convolutions are not those of torchvision's vgg19; "
+            "give torchvision's vgg19-dcbb9e9d.pth."
         ) from error
     return pyramid.eval().requires_grad_(False)
 
@@ -173,7 +174,7 @@ def _export_folder(path: Path) -> Path:
     if not (folder / CONFIG_NAME).is_file():
         raise CheckpointError(
             f"{path} holds no exported autoencoder ({CONFIG_NAME} is missing): let its training "
-            "finish, or give the folder of a run that did."
+            "finish, or give the folder of a finished run."
         )
     return folder
 
@@ -190,7 +191,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         )
     if config.get("version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has format version {config.get('version')}, this program reads version "
-            f"{FORMAT_VERSION}: use the program's version that wrote it, or export again."
+            f"{path} has format version {config.get('version')}, but this program reads version "
+            f"{FORMAT_VERSION}: use the version that wrote it, or export again."
         )
     return config

@@ -1,4 +1,4 @@
-"""Checkpoints of LFDM and MRAA: read into ours, and written from ours.
+"""Read and write checkpoints of LFDM and MRAA.
 
 Their file is a pickled dictionary with the state dicts `generator` (which holds the pixelwise flow
 predictor), `region_predictor` and `bg_predictor`; the architecture is inferred from the shapes.
@@ -6,7 +6,6 @@ predictor), `region_predictor` and `bg_predictor`; the architecture is inferred 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules.files import replacing
 from lightning_modules.checkpoints import freeze
 from lightning_modules.errors import CheckpointError
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
@@ -29,14 +29,16 @@ _OPTIONAL = ("num_batches_tracked", "down.weight")
 def read_lfdm(
     path: Path | str, overrides: Mapping[str, Any] | None = None
 ) -> LatentFlowAutoencoder:
-    """The frozen autoencoder of an LFDM or MRAA checkpoint (.pth).
+    """Read an LFDM or MRAA checkpoint (.pth) into a frozen autoencoder.
 
-    `overrides` sets what shapes cannot tell, by `LatentFlowAutoencoder`'s names: `skips`,
-    `correct_sign`, `covariance_heatmaps`, `region_variance`, `temperature`, `region_padding`,
-    `affine` (`none` where it was not estimated). The defaults are LFDM's.
+    Args:
+        path: The checkpoint.
+        overrides: Arguments of `LatentFlowAutoencoder` that the shapes do not determine: `skips`,
+            `correct_sign`, `covariance_heatmaps`, `region_variance`, `temperature`,
+            `region_padding`, `affine` (`none` where it was not estimated). By default LFDM's.
 
     Raises:
-        CheckpointError: unreadable, networks missing, or shapes of no such architecture.
+        CheckpointError: It cannot be read, networks are missing, or the architecture is unknown.
     """
     path = Path(path)
     loaded = read_pickled(path, "an LFDM or MRAA checkpoint")
@@ -46,7 +48,7 @@ def read_lfdm(
         model = LatentFlowAutoencoder.from_config(config)
     except (KeyError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is no LFDM or MRAA checkpoint whose architecture is known here ({error}); "
+            f"{path} is not an LFDM or MRAA checkpoint of a known architecture ({error}); "
             "give the file with generator, region_predictor and bg_predictor."
         ) from error
     ours = model.state_dict()
@@ -56,18 +58,18 @@ def read_lfdm(
     for names, problem in ((missing, "lacks"), (unknown, "has the unknown"), (wrong, "misfits in")):
         if names:
             raise CheckpointError(
-                f"{path} {problem} {names[0]} (and {len(names) - 1} more): it is no checkpoint of "
-                "LFDM's or MRAA's architecture; give one that is."
+                f"{path} {problem} {names[0]} (and {len(names) - 1} more): it does not have "
+                "the architecture of LFDM or MRAA; give a checkpoint that has."
             )
     model.load_state_dict({**ours, **state})
     return freeze(model)
 
 
 def write_lfdm(model: LatentFlowAutoencoder, path: Path | str) -> Path:
-    """Writes `model` as a checkpoint that LFDM's and MRAA's own code loads; returns the path.
+    """Write a checkpoint that LFDM's and MRAA's own code loads, and return its path.
 
     Raises:
-        CheckpointError: the architecture has parts that theirs does not know.
+        CheckpointError: The architecture has parts that theirs does not have.
     """
     path = Path(path)
     published = {"stem": "gaussian", "norm": "batch", "prior": 0.0, "prior_background": 0.0}
@@ -81,9 +83,8 @@ def write_lfdm(model: LatentFlowAutoencoder, path: Path | str) -> Path:
     for name, value in published.items():
         if model.config[name] != value:
             raise CheckpointError(
-                f"This autoencoder has {name} = {model.config[name]}, which LFDM's format cannot "
-                f"hold (it means {value}): export one that was trained with the published "
-                "architecture."
+                f"This autoencoder has {name} = {model.config[name]}, but LFDM's format implies "
+                f"{value}: export one that was trained with the published architecture."
             )
     parts: dict[str, dict[str, Tensor]] = {"generator": {}, "region_predictor": {}}
     parts["bg_predictor"] = {}
@@ -93,17 +94,17 @@ def write_lfdm(model: LatentFlowAutoencoder, path: Path | str) -> Path:
             network, key = "generator", _FLOW + key
         network = "bg_predictor" if network == "background_predictor" else network
         parts[network][key] = tensor.detach().cpu().clone()
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({**parts, "epoch": 0}, part)
-    os.replace(part, path)
+    with replacing(path) as part:
+        torch.save({**parts, "epoch": 0}, part)
     return path
 
 
 def infer_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of `LatentFlowAutoencoder` from the shapes of its state dict.
+    """Infer the arguments of `LatentFlowAutoencoder` from the shapes of its state dict.
 
-    Raises KeyError for a missing weight and ValueError for impossible shapes.
+    Raises:
+        KeyError: A weight is missing.
+        ValueError: The shapes are impossible.
     """
     regions, features, kernel, _ = state["region_predictor.regions.weight"].shape
     channels = state["generator.first.conv.weight"].shape[1]
@@ -141,7 +142,7 @@ def infer_architecture(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _join(loaded: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Their three state dicts under our names."""
+    """Join their three state dicts under our names."""
     joined: dict[str, Tensor] = {}
     for theirs, ours in (
         ("generator", "generator."),
@@ -150,7 +151,7 @@ def _join(loaded: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     ):
         part = loaded.get(theirs)
         if part is None and theirs == "bg_predictor":
-            continue  # a camera at rest has no weights
+            continue  # the model of a static camera has no weights
         if not isinstance(part, Mapping):
             found = ", ".join(map(str, list(loaded)[:6])) or "nothing"
             raise CheckpointError(
@@ -190,7 +191,7 @@ def _encoder(state: Mapping[str, Tensor], name: str, prefix: str, width: int) ->
 
 
 def _cap(widths: list[int], width: int, default: int) -> int:
-    """The cap that stopped the doubling, or the published one where nothing was stopped."""
+    """Return the cap that ended the doubling of widths, or `default` where none did."""
     for level, found in enumerate(widths):
         if found < width * 2 ** (level + 1):
             return found
@@ -207,7 +208,7 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def _scale(gaussian: Tensor | None) -> int:
-    """The down-sampling factor whose Gaussian has this kernel: 2 round(2 (factor - 1)) + 1 taps."""
+    """Return the downsampling factor whose Gaussian has this many taps: 4 (factor - 1) + 1."""
     if gaussian is None:
         return 1
     for factor in (2, 4, 8, 16):

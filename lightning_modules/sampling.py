@@ -22,6 +22,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 
+from datamodules.batch import to_uint8
 from lightning_modules.networks.denoiser import FlowUNet3D
 from lightning_modules.networks.music import MusicConditioner, MusicEmbedding
 
@@ -263,4 +264,4 @@ def decode_frames(
     """
     for start in range(0, latent_flow.shape[1], chunk):
         frames = decoder.decode(reference, latent_flow[:, start : start + chunk])
-        yield frames.clamp(0, 1).mul(255).round().to(torch.uint8)
+        yield to_uint8(frames)

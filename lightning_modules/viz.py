@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
+from datamodules.batch import to_uint8
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.regions import Regions
 from lightning_modules.networks.warp import coordinate_grid
@@ -141,7 +142,7 @@ def _sheet(rows: list[list[Tensor]], side: int, largest: float) -> Tensor:
     corner = len(COLUMNS) * pitch
     canvas.paste(_to_pil(color_wheel(legend - 4)), (corner + 2, _HEADING))
     draw.text((corner + 2, _HEADING + legend), f"{largest:.0f} px", fill=_INK)
-    return _from_pil(canvas).mul(255).round().to(torch.uint8)
+    return to_uint8(_from_pil(canvas))
 
 
 def _resized(image: Tensor, side: int) -> Tensor:
@@ -151,7 +152,7 @@ def _resized(image: Tensor, side: int) -> Tensor:
 
 
 def _to_pil(image: Tensor) -> Image.Image:
-    values = (image.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    values = to_uint8(image.detach().cpu())
     return Image.fromarray(values.permute(1, 2, 0).contiguous().numpy())
 
 

@@ -22,7 +22,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from datamodules.batch import ClipBatch, to_unit
+from datamodules.batch import ClipBatch, to_uint8, to_unit
 from lightning_modules.diffusion import FlowDiffusionModule
 from metrics.functional.motion import motion_from_latent_flow
 from metrics.functional.warping import signal_jerk, warp_errors_of_video
@@ -187,5 +187,4 @@ def _decoded_signs(
     module: FlowDiffusionModule, batch: ClipBatch, latent_flow: Tensor
 ) -> dict[str, Any]:
     frames = module.autoencoder.decode(to_unit(batch.reference), latent_flow)
-    shown = frames.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return measure_signs(shown, latent_flow.float(), batch.beats, batch.fps)
+    return measure_signs(to_uint8(frames), latent_flow.float(), batch.beats, batch.fps)

@@ -1,9 +1,8 @@
-"""The index and the model card of a saved pipeline: what lies beside the networks' folders."""
+"""Files of a saved pipeline in addition to its networks: index, model card and scene."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from datamodules.files import replacing, write_text
 from lightning_modules.errors import CheckpointError
 from lightning_modules.generation.model_card import model_card
 from lightning_modules.generation.people import Scene
@@ -33,7 +33,7 @@ class PipelineSettings:
     size: int = 128
     """Side of the square frames in pixels."""
     fit: Literal["letterbox", "crop"] = "letterbox"
-    """How images are put into the square, as in training: letterbox or crop."""
+    """How images are fitted into the square, as in training."""
     solver: str = "dpm++"
     steps: int = 15
     guidance_scale: float = 1.0
@@ -44,25 +44,28 @@ class PipelineSettings:
 
 
 def write_index(folder: Path, settings: PipelineSettings, notes: Mapping[str, Any]) -> None:
-    """Write `README.md` and, last, `model_index.json`: a folder without it is no pipeline."""
+    """Write `README.md` and then `model_index.json`, without which a folder is incomplete."""
     index = {
         "_class_name": CLASS_NAME,
         "format_version": FORMAT_VERSION,
         "settings": asdict(settings),
         "notes": dict(notes),
     }
-    _write(folder / "README.md", model_card(asdict(settings), notes))
-    _write(folder / INDEX_NAME, json.dumps(index, indent=2, default=str) + "\n")
+    write_text(folder / "README.md", model_card(asdict(settings), notes))
+    write_text(folder / INDEX_NAME, json.dumps(index, indent=2, default=str) + "\n")
 
 
 def read_index(path: Path) -> tuple[Path, PipelineSettings, dict[str, Any]]:
-    """Where a pipeline lies, its settings and notes.
+    """Find a pipeline and read its index.
 
     Args:
-        path: its own folder, or a run folder with it in `export/`.
+        path: The pipeline's folder, or a run folder with the pipeline in `export/`.
+
+    Returns:
+        The pipeline's folder, its settings and its notes.
 
     Raises:
-        CheckpointError: no pipeline there, another version's, or a damaged index.
+        CheckpointError: There is no pipeline, it has another version, or its index is damaged.
     """
     if not (path / INDEX_NAME).is_file() and (path / "export" / INDEX_NAME).is_file():
         path = path / "export"
@@ -80,8 +83,8 @@ def read_index(path: Path) -> tuple[Path, PipelineSettings, dict[str, Any]]:
     for key, expected in known.items():
         if index.get(key) != expected:
             raise CheckpointError(
-                f"{path / INDEX_NAME} says {key} = {index.get(key)!r}, and this version reads "
-                f"{expected!r}: export it again with this version."
+                f"{path / INDEX_NAME} has {key} = {index.get(key)!r}, but this version reads "
+                f"{expected!r}: export the run again with this version."
             )
     try:
         return path, PipelineSettings(**index["settings"]), dict(index["notes"])
@@ -95,18 +98,16 @@ def write_scene(folder: Path, scene: Scene) -> None:
     """Write `scene/background.png` and `scene/scene.json` into a pipeline's folder."""
     place = {"height": scene.height, "feet": scene.feet, "center": scene.center}
     path = folder / SCENE
-    path.mkdir(parents=True, exist_ok=True)
-    part = path / "background.png.part"
-    Image.fromarray(scene.background.permute(1, 2, 0).contiguous().numpy()).save(part, "PNG")
-    os.replace(part, path / "background.png")
-    _write(path / "scene.json", json.dumps(place, indent=2) + "\n")
+    with replacing(path / "background.png") as part:
+        Image.fromarray(scene.background.permute(1, 2, 0).contiguous().numpy()).save(part, "PNG")
+    write_text(path / "scene.json", json.dumps(place, indent=2) + "\n")
 
 
 def read_scene(folder: Path) -> Scene | None:
-    """The scene in a pipeline's folder; None where it has none.
+    """Read the scene in a pipeline's folder; None if it has none.
 
     Raises:
-        CheckpointError: its files are damaged.
+        CheckpointError: Its files are damaged.
     """
     path = folder / SCENE
     if not (path / "scene.json").is_file():
@@ -124,10 +125,3 @@ def read_scene(folder: Path) -> Scene | None:
 def _holds_autoencoder(path: Path) -> bool:
     places = (path, path / "export", path / "autoencoder")
     return any((place / "autoencoder.safetensors").is_file() for place in places)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -1,4 +1,4 @@
-"""The latent-flow autoencoder of stage 1: encode, find flow, warp, decode; T frames at once.
+"""The latent-flow autoencoder of stage 1: encode, predict flow, warp, decode; T frames at once.
 
 Source: LFDM (Ni et al., CVPR 2023) over the motion model of MRAA (Siarohin et al., CVPR 2021).
 Shape letters: B clips, T frames, C channels, K regions, H W pixels, h w latent cells.
@@ -10,36 +10,34 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lightning_modules.networks.autoencoder_parts import (
-    build_background_predictor,
-    build_flow_predictor,
-    build_generator,
-    build_region_predictor,
-)
-from lightning_modules.networks.regions import Regions
+from lightning_modules.networks.flow_predictor import FlowPredictor
+from lightning_modules.networks.generator import Generator
+from lightning_modules.networks.regions import BackgroundPredictor, RegionPredictor, Regions
 from lightning_modules.networks.warp import ALIGN_CORNERS, resize_grid, warp
+
+_Part = TypeVar("_Part", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class AutoencoderOutput:
-    """Every intermediate of a forward pass over B clips of T driving frames."""
+    """All intermediate results of a forward pass over B clips of T driving frames."""
 
     reference: Regions
     """Regions of the B reference images."""
     driving: Regions
     """Regions of the B T driving frames, in clip order."""
     background: Tensor
-    """(B T, 3, 3): driving to reference positions of the background."""
+    """(B T, 3, 3): maps driving positions of the background to reference positions."""
     flow: Tensor
     """(B, T, h, w, 2): absolute sampling grid, (x, y)."""
     occlusion: Tensor
-    """(B, T, 1, h, w) in [0, 1]; 1 where the warped reference shows through."""
+    """(B, T, 1, h, w) in [0, 1]: 1 where the warped reference is visible, 0 where occluded."""
     z: Tensor
     """(B, C, h, w): the reference's latent map."""
     deformed: Tensor
@@ -103,27 +101,32 @@ class LatentFlowAutoencoder(nn.Module):
         super().__init__()
         values = locals()
         self.checkpoint_gradients = False
-        """Compute activations of the hourglasses and the decoder twice instead of keeping them."""
+        """Recompute activations of the hourglasses and the decoder in the backward pass."""
         names = inspect.signature(LatentFlowAutoencoder).parameters
         self.config: dict[str, Any] = {name: values[name] for name in names}
         # The order counts: a seed gives the same weights as long as parts are made in it.
-        self.region_predictor = build_region_predictor(self.config)
-        self.background_predictor = build_background_predictor(self.config)
-        self.flow_predictor = build_flow_predictor(self.config)
-        self.generator = build_generator(self.config)
+        # The order matters: a seed gives the same weights as long as parts are built in it.
+        self.region_predictor = _build(RegionPredictor, "region", self.config)
+        kind = self.config["background"]
+        self.background_predictor = _build(
+            BackgroundPredictor, "background", {**self.config, "kind": kind}
+        )
+        self.flow_predictor = _build(FlowPredictor, "flow", self.config)
+        self.generator = _build(Generator, "generator", self.config)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LatentFlowAutoencoder:
-        """A new instance of an architecture that `config` describes (unknown names raise)."""
+        """Build the architecture that `config` describes; unknown names raise ValueError."""
         unknown = sorted(set(config) - set(inspect.signature(cls).parameters))
         if unknown:
-            raise ValueError(f"No setting of the autoencoder is called {', '.join(unknown)}.")
+            raise ValueError(f"The autoencoder has no setting {', '.join(unknown)}.")
         return cls(**config)
 
     @property
     def size_multiple(self) -> int:
-        """Any multiple of this many pixels will do as a height or width of images."""
+        """Heights and widths of images must be multiples of this many pixels."""
         config = self.config
+        # Hourglasses halve their input (images at 1 / scale) once for each block.
         blocks = max(config["region_blocks"], config["flow_blocks"])
         return math.lcm(2 ** config["downsamplings"], config["scale"] * 2**blocks)
 
@@ -133,32 +136,39 @@ class LatentFlowAutoencoder(nn.Module):
         return self.generator.channels_latent
 
     def encode(self, image: Tensor) -> Tensor:
-        """z (B, C, h, w) of images (B, 3, H, W)."""
+        """Encode images (B, 3, H, W) to z (B, C, h, w)."""
         return self.generator.encode(image)[-1]
 
     def flow(self, reference: Tensor, driving: Tensor) -> Tensor:
-        """Latent flow (B, T, 3, h, w) from `reference` (B, 3, H, W) to `driving` (B, T, 3, H, W).
+        """Predict the latent flow between a reference and its driving frames.
 
-        Channels: sampling grid x and y in [-1, 1] (driving to reference), occlusion in [0, 1]. The
-        decoder does not run.
+        The decoder does not run.
+
+        Args:
+            reference: (B, 3, H, W).
+            driving: (B, T, 3, H, W).
+
+        Returns:
+            (B, T, 3, h, w): for each driving position the reference position to sample, x and y
+            in [-1, 1], and the occlusion map in [0, 1].
         """
         flow, occlusion = self._motion(reference, driving)[3:]
         return torch.cat([flow.movedim(-1, 2), occlusion], dim=2)
 
     def decode(self, reference: Tensor, latent_flow: Tensor) -> Tensor:
-        """Frames (B, T, 3, H, W) in [0, 1] from a reference image and any latent flow."""
+        """Decode frames (B, T, 3, H, W) in [0, 1] from a reference image and any latent flow."""
         maps = self.generator.encode(reference)
         flow = latent_flow[:, :, :2].movedim(2, -1)
         return self.generator.decode(reference, maps, flow, latent_flow[:, :, 2:])[0]
 
     def deform(self, reference: Tensor, flow: Tensor) -> Tensor:
-        """Images (B, 3, H, W) warped by flows (B, T, h, w, 2): (B, T, 3, H, W), nothing painted."""
+        """Warp images (B, 3, H, W) by flows (B, T, h, w, 2) to (B, T, 3, H, W), without decoder."""
         aligned: bool = self.config["align_corners"]
         height, width = reference.shape[-2:]
         return warp(reference, resize_grid(flow, height, width, aligned), aligned)
 
     def forward(self, reference: Tensor, driving: Tensor) -> AutoencoderOutput:
-        """All intermediates for `reference` (B, 3, H, W) and `driving` (B, T, 3, H, W)."""
+        """Return all intermediates for `reference` (B, 3, H, W), `driving` (B, T, 3, H, W)."""
         source, target, background, flow, occlusion = self._motion(reference, driving)
         maps = self.generator.encode(reference)
         prediction, raw = self._run(self.generator.decode, reference, maps, flow, occlusion)
@@ -179,12 +189,14 @@ class LatentFlowAutoencoder(nn.Module):
         self, reference: Tensor, driving: Tensor
     ) -> tuple[Regions, Regions, Tensor, Tensor, Tensor]:
         self._check(reference, driving)
-        frames = driving.flatten(0, 1)
+        # Regions are independent of the clip, so all B T frames go through the network at once.
+        frames = driving.flatten(0, 1)  # (B T, 3, H, W)
         source = self._run(self.region_predictor, reference)
         target = self._run(self.region_predictor, frames)
         if self.background_predictor.kind == "zero":
-            pairs = frames
+            pairs = frames  # only their number is used
         else:
+            # (B T, 6, H, W): each driving frame after its clip's reference.
             pairs = torch.cat([reference.repeat_interleave(driving.shape[1], 0), frames], dim=1)
         background = self.background_predictor(pairs)
         flow, occlusion = self._run(self.flow_predictor, reference, source, target, background)
@@ -196,6 +208,7 @@ class LatentFlowAutoencoder(nn.Module):
         return part(*inputs)
 
     def _fits(self, side: int) -> bool:
+        """Tell whether every map of the networks can be halved as often as they do."""
         config = self.config
         cells = -(-side // config["scale"])
         whole = cells % 2 ** max(config["region_blocks"], config["flow_blocks"]) == 0
@@ -218,3 +231,12 @@ class LatentFlowAutoencoder(nn.Module):
                 f"Driving frames have shape {tuple(driving.shape)}; expected (B, T, 3, H, W) with "
                 f"B = {reference.shape[0]} as in the reference."
             )
+
+
+def _build(part: type[_Part], prefix: str, config: Mapping[str, Any]) -> _Part:
+    """Build a network from settings; its argument `width` is the setting `{prefix}_width`."""
+    arguments = {}
+    for name in inspect.signature(part).parameters:
+        own = f"{prefix}_{name}"
+        arguments[name] = config[own if own in config else name]
+    return part(**arguments)

@@ -3,10 +3,10 @@
 Source: MRAA (Siarohin et al., CVPR 2021) and LFDM (Ni et al., CVPR 2023). Parameter names follow
 the checkpoints those works publish, so that their weights load without a table of names.
 
-Two norms are offered. `batch` is what the published weights were trained with and what exactness
-needs. `group` depends neither on the other items of a batch nor on the number of ranks, so small
-batches, several processes and evaluation all see the same function. The default is `batch`, for the
-published weights and because the quickstart's regions settled sooner with it; under DDP it is
+There are two norms. Published weights were trained with `batch` and need it. With `group` the
+output depends neither on the other items of a batch nor on the world size, so small batches,
+several processes and evaluation compute the same function. The default is `batch`, for published
+weights and because the quickstart's regions converged faster with it; under DDP it can be
 synchronized (`stage1.train.sync_batch_norm`).
 """
 
@@ -23,7 +23,7 @@ _GROUP_SIZE = 8  # channels per group; a width that 8 does not divide becomes on
 
 
 def make_norm(kind: str, channels: int) -> nn.Module:
-    """An affine norm over `channels`: `batch` (momentum 0.1, eps 1e-5) or `group`."""
+    """Build an affine norm over `channels`: `batch` (momentum 0.1, eps 1e-5) or `group`."""
     if kind == "batch":
         return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.1)
     if kind == "group":
@@ -69,7 +69,7 @@ class UpBlock(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """norm, ReLU, convolution, twice, plus the input."""
+    """Residual block: norm, ReLU, convolution 3 x 3, twice."""
 
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class ResBlock(nn.Module):
 
 
 def block_width(width: int, level: int, cap: int) -> int:
-    """Channels at a level of an hourglass: width * 2^level, at most `cap`."""
+    """Return the channels at a level of an hourglass: width * 2^level, at most `cap`."""
     return min(cap, width * 2**level)
 
 
@@ -98,25 +98,28 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = [x]
+        # Block i gives (N, min(cap, width 2^(i + 1)), H / 2^(i + 1), W / 2^(i + 1)).
         for block in self.down_blocks:
             maps.append(block(maps[-1]))
         return maps
 
 
 class Decoder(nn.Module):
-    """Up blocks; behind each one's output comes the encoder's map of that size."""
+    """Up blocks; the output of each is concatenated with the encoder's map of the same size."""
 
     def __init__(self, channels_in: int, width: int, blocks: int, cap: int, norm: str) -> None:
         super().__init__()
         up_blocks = []
         for level in reversed(range(blocks)):
             below = block_width(width, level + 1, cap)
+            # All blocks but the coarsest read the output of the block below and a skip connection.
             joined = below if level == blocks - 1 else 2 * below
             up_blocks.append(UpBlock(joined, block_width(width, level, cap), norm))
         self.up_blocks = nn.ModuleList(up_blocks)
         self.channels_out = block_width(width, 0, cap) + channels_in
 
     def forward(self, maps: list[Tensor]) -> Tensor:
+        # From the coarsest map up: each block doubles the resolution of its input.
         x = maps[-1]
         for block, skip in zip(self.up_blocks, reversed(maps[:-1]), strict=True):
             x = torch.cat([block(x), skip], dim=1)
@@ -124,10 +127,10 @@ class Decoder(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Encoder and decoder with skips down to the raw input.
+    """Encoder and decoder with skip connections at all levels, including the raw input.
 
     The output has `channels_out` = width + channels_in channels at the input's resolution. Sides
-    must be multiples of 2^blocks: an odd map could not meet its skip on the way up.
+    must be multiples of 2^blocks, so that maps and their skip connections have equal sizes.
     """
 
     def __init__(self, channels_in: int, width: int, blocks: int, cap: int, norm: str) -> None:
@@ -141,11 +144,11 @@ class Hourglass(nn.Module):
 
 
 class AntialiasedDownsample(nn.Module):
-    """Depth-wise Gaussian, then every `factor`-th pixel.
+    """Depthwise Gaussian filter, then every `factor`-th pixel.
 
-    sigma = (factor - 1) / 2 and the kernel has 2 round(4 sigma) + 1 taps a side (13 x 13 for 4);
-    borders are padded with zeros. The kernel is the outer product of two normalized Gaussians; it
-    is a buffer named `weight`, as published checkpoints carry it.
+    sigma = (factor - 1) / 2, and the kernel has 2 round(4 sigma) + 1 taps per side (13 x 13 for a
+    factor of 4); borders are padded with zeros. The kernel is the outer product of two normalized
+    Gaussians. It is a buffer named `weight`, as in published checkpoints.
     """
 
     weight: Tensor
@@ -158,6 +161,7 @@ class AntialiasedDownsample(nn.Module):
             radius = round(4 * sigma)
             offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
             line = torch.exp(-(offsets**2) / (2 * sigma**2))
+            # Separable, but a depthwise 2-D kernel is what the published checkpoints store.
             kernel = torch.outer(line, line)
             kernel = (kernel / kernel.sum()).expand(channels, 1, -1, -1)
             self.register_buffer("weight", kernel.contiguous())
@@ -167,5 +171,5 @@ class AntialiasedDownsample(nn.Module):
             return x
         weight = self.weight.to(x.dtype)
         padding = weight.shape[-1] // 2
-        # A strided convolution computes only the pixels that are kept.
+        # A strided convolution computes only the pixels that are kept: (N, C, H / factor, ...).
         return F.conv2d(x, weight, stride=self.factor, padding=padding, groups=x.shape[1])

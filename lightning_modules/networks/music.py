@@ -1,10 +1,10 @@
-"""MusicConditioner: what the denoiser hears.
+"""MusicConditioner: from music features and beats to the music embedding of the denoiser.
 
-Parts can be switched one by one (each an ablation). Of the clip: CLAP and Wav2CLIP embeddings
-through trainable adapters over frozen encoders (DabFusion: e = [e_c, e_w, e_b]), a small log-mel
-and chroma encoder that needs no weights, and beats. Beats enter as none, `global` (the paper's
-way: a T-long vector of zeros and ones through an MLP beside the time step) or `frame` (impulse,
-phase, onset strength and interval of each frame, added to that frame's embedding).
+Each part can be switched on or off (for ablations). For the clip: CLAP and Wav2CLIP embeddings
+through trainable adapters over frozen encoders (DabFusion: e = [e_c, e_w, e_b]), a small encoder of
+spectral features (log-mel and chroma) that needs no weights, and beats. Beats are used as `none`,
+`global` (as in the paper: a vector of T zeros and ones through an MLP, added to the time step) or
+`frame` (impulse, phase, onset strength and interval of each frame, added to that frame).
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ FEATURE_DIMS = {
 
 @dataclass
 class MusicEmbedding:
-    """Music of B windows as the denoiser takes it."""
+    """Music embedding of B windows, the music condition of the denoiser."""
 
     clip: Tensor
-    """(B, D): the window as a whole."""
+    """(B, D): of the window as a whole."""
     frames: Tensor | None = None
-    """(B, T, D): what sounds at each frame; None without time-local parts."""
+    """(B, T, D): of each frame; None without parts that are local in time."""
 
     def repeat(self, times: int) -> MusicEmbedding:
-        """The same embeddings `times` over, along the batch."""
+        """Repeat the embeddings along the batch."""
         frames = None if self.frames is None else self.frames.repeat(times, 1, 1)
         return MusicEmbedding(self.clip.repeat(times, 1), frames)
 
 
 def mlp(channels_in: int, channels: int) -> nn.Sequential:
-    """Two layers with SiLU between them."""
+    """Build two linear layers with SiLU between them."""
     return nn.Sequential(nn.Linear(channels_in, channels), nn.SiLU(), nn.Linear(channels, channels))
 
 
@@ -81,17 +81,18 @@ class FrameConvolution(nn.Module):
 
     def __init__(self, features: int, dim: int, kernel: int = 5) -> None:
         super().__init__()
-        # Repeating the outer frame, not zeros: silence is not what lies outside a window.
+        # Outer frames are replicated: outside a window the music continues, it is not silent.
         self.conv1 = nn.Conv1d(features, dim, kernel, padding=kernel // 2, padding_mode="replicate")
         self.conv2 = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, padding_mode="replicate")
         self.act = nn.SiLU()
 
     def forward(self, features: Tensor) -> Tensor:
+        # Convolutions over time expect (B, channels, T).
         return self.conv2(self.act(self.conv1(features.transpose(1, 2)))).transpose(1, 2)
 
 
 class SpectralEncoder(nn.Module):
-    """The sound of a window from its log-mel and chroma frames: (B, T, M) -> (B, D)."""
+    """Encode the spectral features of a window (log-mel and chroma): (B, T, M) -> (B, D)."""
 
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
@@ -99,25 +100,29 @@ class SpectralEncoder(nn.Module):
         self.frames = FrameConvolution(features, dim)
 
     def forward(self, spectral: Tensor) -> Tensor:
-        return self.frames(self.norm(spectral)).mean(1)
+        return self.frames(self.norm(spectral)).mean(1)  # averaged over time
 
 
 class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Music features -> embeddings of the clip and of its frames.
+    """Embed music features for the clip as a whole and for its frames.
 
     Args:
-        dim: width D of the embeddings.
+        dim: Width D of the embeddings.
         beats: "none", "global" or "frame".
-        spectral, clap, clap_tokens, wav2clip: which other parts are on.
-        frames: T of a window; the global beat vector has this length.
-        beat_channels, spectral_channels: features per frame.
-        reach: how many frames to either side local attention over CLAP's tokens sees.
-        clap_token_dim: width of CLAP's tokens: 768 for HTSAT-tiny, 1024 for HTSAT-base.
-        adapted: inner width of the trained adapter before a feature, by the feature's name; see
+        spectral: Whether spectral features are used.
+        clap: Whether CLAP's embedding of the clip is used.
+        clap_tokens: Whether CLAP's tokens over time are used, through local attention.
+        wav2clip: Whether Wav2CLIP's embeddings are used.
+        frames: T of a window, the length of the global beat vector.
+        beat_channels: Beat features per frame.
+        spectral_channels: Spectral features per frame.
+        reach: Frames before and after that local attention over CLAP's tokens covers.
+        clap_token_dim: Width of CLAP's tokens: 768 for HTSAT-tiny, 1024 for HTSAT-base.
+        adapted: Inner width of the trained adapter of a feature, by the feature's name; see
             `take_adapters`.
 
     Raises:
-        ValueError: an unknown beat mode.
+        ValueError: Unknown beat mode.
     """
 
     @register_to_config
@@ -138,7 +143,7 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         if beats not in BEAT_MODES:
-            raise ValueError(f"Beats enter as one of {BEAT_MODES}, not {beats!r}.")
+            raise ValueError(f"beats is {beats!r}; expected one of {', '.join(BEAT_MODES)}.")
         self.beats, self.dim, self.frames_of_window = beats, dim, frames
         self.beat_frames = FrameConvolution(beat_channels, dim) if beats == "frame" else None
         self.beat_clip = mlp(frames, dim) if beats == "global" else None
@@ -155,13 +160,13 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         ).requires_grad_(False)
 
     def take_adapters(self, trained: MusicAdapters) -> None:
-        """Copy trained adapters in; they stay frozen here, and are saved with this conditioner."""
+        """Copy trained adapters; they stay frozen here and are saved with this conditioner."""
         for name, adapter in self.adapters.items():
             adapter.load_state_dict(trained.adapters[name].state_dict())
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the music features that `forward` reads."""
+        """Names of the music features that `forward` needs."""
         parts = {
             "spectral": self.spectral_encoder,
             "clap": self.clap_adapter,
@@ -177,19 +182,19 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Args:
             beat_features: (B, T, 7) in the order of `datamodules.batch.BEAT_FEATURES`.
-            music: the features that `needs` names: spectral (B, T, 44), clap (B, 512),
+            music: The music features that `needs` lists: spectral (B, T, 44), clap (B, 512),
                 clap_tokens (B, T, `clap_token_dim`), wav2clip (B, 512) or (B, T, 512).
-            drop: (B,) bool: windows whose music is replaced by the learned "no music"
-                (classifier-free guidance, Ho and Salimans, arXiv 2207.12598).
+            drop: (B,) bool: windows whose embedding is replaced by a learned "no music" embedding
+                (classifier-free guidance, Ho and Salimans, arXiv 2207.12598, algorithm 1).
 
         Raises:
-            ValueError: a feature that is switched on is missing from `music`.
+            ValueError: A required feature is missing from `music`.
         """
         missing = [name for name in self.needs if name not in music]
         if missing:
             raise ValueError(
-                f"The model was trained with the music features {', '.join(missing)}, which this "
-                f"input lacks: compute them first."
+                f"The model was trained with the music features {', '.join(missing)}, which are "
+                "missing from the input: compute them first."
             )
         music = music | {name: adapt(music[name]) for name, adapt in self.adapters.items()}
         clip = self._clip(beat_features, music)
@@ -201,17 +206,19 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return MusicEmbedding(clip, frames)
 
     def null(self, batch: int, frames: int) -> MusicEmbedding:
-        """The embedding of "no music" for B windows of T frames."""
+        """Return the learned embedding of "no music" for B windows of T frames."""
         local = self.beat_frames is not None or self.token_in is not None
         per_frame = self.null_frame.expand(batch, frames, -1) if local else None
         return MusicEmbedding(self.null_clip.expand(batch, -1), per_frame)
 
     def _clip(self, beat_features: Tensor, music: dict[str, Tensor]) -> Tensor:
+        # The parts are added after an adapter each (the paper concatenates them), so that switching
+        # one off changes no sizes.
         clip = self.null_clip.new_zeros(len(beat_features), self.dim)
         if self.clap_adapter is not None:
             clip = clip + self.clap_adapter(music["clap"])
         if self.wav2clip_adapter is not None:
-            embedding = music["wav2clip"]
+            embedding = music["wav2clip"]  # (B, 512), or (B, T, 512) averaged over time
             clip = clip + self.wav2clip_adapter(
                 embedding.mean(1) if embedding.ndim == 3 else embedding
             )
@@ -232,6 +239,7 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return F.pad(nearest_frames(beat_features[..., 0]).to(beat_features.dtype), (0, short))
 
     def _frames(self, beat_features: Tensor, music: dict[str, Tensor]) -> Tensor | None:
+        # (B, T, D): the sum of the parts that are local in time, None if there are none.
         frames = None
         if self.beat_frames is not None:
             frames = self.beat_frames(beat_features)

@@ -1,9 +1,9 @@
-"""Trainable adapters over frozen music embeddings, taught the styles of dance music.
+"""Trainable adapters over frozen music embeddings, trained to classify dance genres.
 
 DabFusion (versions 2 and 3) keeps CLAP and Wav2CLIP frozen and fine-tunes MLP adapters over them on
-AIST++. Here an adapter maps an embedding to one of the same width, so that it stands between the
-frozen encoder and whatever reads it; a head names the genre, another gives directions for a
-contrastive loss, and neither is needed afterwards.
+AIST++. Here an adapter maps an embedding to one of the same width, so that it fits between the
+frozen encoder and any module that uses its output. During training one head classifies the genre
+and another projects for a contrastive loss; neither is needed afterwards.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from lightning_modules.networks.attention import zero_start
 
 
 class FeatureAdapter(nn.Module):
-    """A residual two-layer perceptron (..., D) -> (..., D); it begins as the identity.
+    """Residual two-layer perceptron (..., D) -> (..., D), initialized as the identity.
 
     Args:
         dim: D.
-        width: of the layer between.
+        width: Width of the hidden layer.
     """
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
+        # The last layer starts at zero, so that the residual branch starts as the identity.
         self.norm = nn.LayerNorm(dim)
         self.layer_in = nn.Linear(dim, width)
         self.layer_out = nn.Linear(width, dim)
@@ -39,22 +40,24 @@ class FeatureAdapter(nn.Module):
 
 @dataclass
 class Style:
-    """What B clips sound like to one adapter."""
+    """Genre prediction of B clips from one adapted feature."""
 
     logits: Tensor
     """(B, classes)."""
     direction: Tensor
-    """(B, P), of unit length: clips of one style should point the same way."""
+    """(B, P), unit vectors for the contrastive loss: similar for clips of one genre."""
 
 
 class StyleHead(nn.Module):
-    """Adapted embeddings of clips (B, D) -> their style.
+    """Predict the genre of clips from their adapted embeddings (B, D).
 
-    Embeddings of different encoders differ in scale by orders, so each is standardized first.
+    Embeddings of different encoders differ in scale by orders of magnitude, so each is standardized
+    first.
     """
 
     def __init__(self, dim: int, classes: int, projection: int) -> None:
         super().__init__()
+        # Spelled as in the files of trained adapters.
         self.standardise = nn.BatchNorm1d(dim, affine=False)
         self.classify = nn.Linear(dim, classes)
         self.project = nn.Linear(dim, projection)
@@ -68,11 +71,11 @@ class MusicAdapters(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """An adapter and a head for each music feature.
 
     Args:
-        dims: width D of each feature, by its name in `MusicConditioner.forward`.
-        classes: names of the styles.
-        width: of the adapters' inner layer.
+        dims: Width D of each feature, by its name in `MusicConditioner.forward`.
+        classes: Names of the genres.
+        width: Width of the adapters' hidden layer.
         projection: P, width of the directions.
-        weights: digests of the frozen encoders' checkpoints by feature name: an adapter fits the
+        weights: Digests of the frozen encoders' checkpoints by feature name; an adapter fits the
             embeddings of one checkpoint only.
     """
 
@@ -93,14 +96,15 @@ class MusicAdapters(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The features that are adapted."""
+        """Names of the features that are adapted."""
         return tuple(self.adapters)
 
     def forward(self, music: dict[str, Tensor]) -> dict[str, Style]:
-        """Styles by feature; features (B, D) of a clip or (B, T, D) of its frames."""
+        """Predict genres by feature, from features (B, D) of clips or (B, T, D) of frames."""
         found = {}
         for name, adapter in self.adapters.items():
             adapted = adapter(music[name])
+            # Features of frames are averaged over time after the adapter.
             clips = adapted.mean(1) if adapted.ndim == 3 else adapted
             found[name] = self.heads[name](clips)
         return found

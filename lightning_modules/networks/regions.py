@@ -1,4 +1,4 @@
-"""Region and background predictors: where the parts of a figure are, and how the camera moved.
+"""Region and background predictors: positions of body parts, and motion of the camera.
 
 Source: MRAA (Siarohin et al., CVPR 2021), sections 3.1 to 3.3. Shape letters: N images, K regions,
 H W pixels, h w heatmap cells. Positions: (x, y), -1 and 1 at the centers of the outer pixels.
@@ -28,17 +28,17 @@ class Regions:
     shift: Tensor
     """(N, K, 2): the regions' centers."""
     covar: Tensor
-    """(N, K, 2, 2): their spread."""
+    """(N, K, 2, 2): covariances of the heatmaps' positions."""
     affine: Tensor | None
-    """(N, K, 2, 2): from the unit circle to the region, without its shift."""
+    """(N, K, 2, 2): map the unit circle to the region, without its shift."""
     heatmap: Tensor
     """(N, K, h, w): each region's probability over the cells."""
 
 
 class Stem(nn.Module):
-    """An image at a `factor`-th of its resolution: anti-aliased, or with its pixels as channels.
+    """Reduce an image to 1 / `factor` of its resolution: smoothed, or with pixels as channels.
 
-    `unshuffle` keeps the detail that a limb four pixels wide loses in a Gaussian of 13 taps.
+    `unshuffle` keeps details that a Gaussian of 13 taps removes, such as limbs four pixels wide.
     """
 
     def __init__(self, kind: str, channels: int, factor: int) -> None:
@@ -57,7 +57,7 @@ class Stem(nn.Module):
 
 
 class RegionPredictor(nn.Module):
-    """Images (N, C, H, W) in [0, 1] to `Regions`.
+    """Predict the `Regions` of images (N, C, H, W) in [0, 1].
 
     `affine` is `pca` (principal axes of the heatmap), `regressed` (a map of 2 x 2 matrices,
     averaged under the heatmap; `shared_affine_map`: one map for all regions) or `none`.
@@ -85,7 +85,7 @@ class RegionPredictor(nn.Module):
         self.temperature = temperature
         self.affine = affine
         stem_module = Stem(stem, channels, scale)
-        # The published key of the Gaussian is `down.weight`, so the stem itself stands under it.
+        # In published checkpoints the Gaussian is named `down.weight`.
         self.down = stem_module.down if stem_module.down is not None else stem_module
         self.predictor = Hourglass(stem_module.channels_out, width, blocks, cap, norm)
         features = self.predictor.channels_out
@@ -95,30 +95,36 @@ class RegionPredictor(nn.Module):
             maps = 1 if shared_affine_map else regions
             self.jacobian = nn.Conv2d(features, 4 * maps, kernel, padding=padding)
             nn.init.zeros_(self.jacobian.weight)
-            # Published: the identity, half the image. A limb of its own begins at a tenth.
+            # Published start: the identity, half the image. Regions with their own map start at
+            # a tenth, the size of a limb.
             size = 1.0 if shared_affine_map else 0.2
             assert self.jacobian.bias is not None
             with torch.no_grad():
                 self.jacobian.bias.copy_(size * torch.eye(2).flatten().repeat(maps))
 
     def forward(self, images: Tensor) -> Regions:
-        features = self.predictor(self.down(images))
+        features = self.predictor(self.down(images))  # (N, channels_out, h, w)
         logits = self.regions(features)
         matrices = None if self.jacobian is None else self.jacobian(features)
+        # Positions need float32: see `geometry_dtype`.
         with torch.autocast(images.device.type, enabled=False):
             return self._describe(logits, matrices)
 
     def _describe(self, logits: Tensor, matrices: Tensor | None) -> Regions:
         number, regions, height, width = logits.shape
         logits = logits.to(geometry_dtype(logits.dtype))
+        # MRAA, section 3.1: a softmax over the cells, (N, K, h w), sharpened by the temperature.
         heatmap = (logits / self.temperature).flatten(2).softmax(dim=-1)
         grid = coordinate_grid(height, width, logits).reshape(-1, 2)
+        # The center of a region is the mean position under its heatmap, (N, K, 2).
         shift = heatmap @ grid
         if matrices is None:
+            # MRAA, section 3.2: second moments about the center, and their principal axes.
             offset = grid - shift[:, :, None]
             covar = torch.einsum("nkp,nkpi,nkpj->nkij", heatmap, offset, offset)
             affine = principal_affine(covar) if self.affine == "pca" else None
         else:
+            # FOMM: a predicted matrix per cell, averaged under the heatmap, (N, K, 2, 2).
             maps = matrices.to(heatmap.dtype).reshape(number, -1, 4, height * width)
             affine = (heatmap[:, :, None] * maps).sum(dim=-1).reshape(number, regions, 2, 2)
             covar = affine @ affine.mT
@@ -126,10 +132,10 @@ class RegionPredictor(nn.Module):
 
 
 class BackgroundPredictor(nn.Module):
-    """Pairs of images (N, 2 C, H, W), reference first, to 3 x 3 matrices (N, 3, 3).
+    """Predict matrices (N, 3, 3) from pairs of images (N, 2 C, H, W), reference first.
 
-    The matrix takes driving positions to reference positions in homogeneous coordinates. `zero`
-    is the identity without weights; `shift`, `affine` and `perspective` predict 2, 6 and 8 numbers
+    A matrix maps driving positions to reference positions in homogeneous coordinates. `zero` is the
+    identity without weights; `shift`, `affine` and `perspective` predict 2, 6 and 8 numbers
     (the last row is (p, q, 1) in the last case, else (0, 0, 1)) and start from the identity.
     """
 
@@ -159,11 +165,14 @@ class BackgroundPredictor(nn.Module):
         matrix = torch.eye(3, dtype=dtype, device=pairs.device)
         if self.kind == "zero":
             return matrix.expand(len(pairs), 3, 3)
+        # The coarsest map, averaged over positions, then 2, 6 or 8 numbers.
         numbers = self.fc(self.encoder(pairs)[-1].mean(dim=(2, 3))).to(dtype)
+        # The first two rows, (N, 2, 3): a linear part and a shift.
         if self.kind == "shift":
             top = torch.cat([matrix[:2, :2].expand(len(pairs), 2, 2), numbers[..., None]], dim=-1)
         else:
             top = numbers[:, :6].reshape(-1, 2, 3)
+        # The last row is (0, 0, 1) for affine motion.
         bottom = matrix[2:].expand(len(pairs), 1, 3)
         if self.kind == "perspective":
             row = torch.cat([numbers[:, 6:], torch.ones_like(numbers[:, :1])], dim=-1)

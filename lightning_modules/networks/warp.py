@@ -1,7 +1,7 @@
-"""Sampling grids: how latent flow moves an image or a feature map.
+"""Sampling grids: warp images and feature maps by latent flow.
 
-A grid holds, for every cell of its output, where to look in the input: (x, y), -1 and 1 at the
-centers of the outer pixels. Shape letters: B batch, T grids an input, H W and h w sizes.
+A grid holds for every cell of its output the position to sample in the input: (x, y), with -1 and 1
+at the centers of the outer pixels. Shape letters: B batch, T grids per input, H W and h w sizes.
 """
 
 from __future__ import annotations
@@ -10,23 +10,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: The published model spans its grids between the centers of the outer pixels, yet samples them as
-#: if -1 and 1 were the outer edges. Weights trained so depend on the mismatch (the identity shrinks
-#: an image by (n - 1) / n, 6% at 16 cells), so it is the default; networks that are trained here
-#: may choose True, for which the identity moves nothing. Every sampling and resizing goes by it.
+#: The published model defines its grids between the centers of the outer pixels, but samples them
+#: as if -1 and 1 were the outer edges. Weights trained this way depend on the mismatch (the
+#: identity grid shrinks an image by (n - 1) / n, 6% at 16 cells), so it is the default. Networks
+#: trained here may use True, for which the identity grid changes nothing. All sampling and resizing
+#: follows it.
 ALIGN_CORNERS = False
 
 
 def geometry_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The type that positions are computed in: float32 at least, whatever the features are in.
+    """Return the type for positions: at least float32, whatever the type of the features.
 
-    Half-precision positions are a quarter of a pixel off at 128 x 128, and 2 x 2 inverses overflow.
+    In half precision, positions have errors of a quarter of a pixel at 128 x 128, and inverses of
+    2 x 2 matrices overflow.
     """
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """The identity: (height, width, 2), last axis (x, y), 2 i / (n - 1) - 1 along each axis."""
+    """Return the identity grid (height, width, 2), (x, y): 2 i / (n - 1) - 1 along each axis."""
     dtype = geometry_dtype(like.dtype)
 
     def axis(n: int) -> Tensor:
@@ -37,14 +39,20 @@ def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def warp(image: Tensor, grid: Tensor, align_corners: bool = ALIGN_CORNERS) -> Tensor:
-    """Samples `image` (B, C, H, W) at `grid` (B, T, h, w, 2): (B, T, C, h, w).
+    """Sample images at T grids each, bilinearly, with zeros outside.
 
-    Bilinear; zeros outside. The T grids of an input lie under one another in one call, so the
-    input is never repeated.
+    Args:
+        image: (B, C, H, W).
+        grid: (B, T, h, w, 2) in [-1, 1].
+        align_corners: See `ALIGN_CORNERS`.
+
+    Returns:
+        (B, T, C, h, w).
     """
     batch, times, height, width = grid.shape[:4]
     dtype = geometry_dtype(image.dtype)
     with torch.autocast(image.device.type, enabled=False):
+        # The T grids of an input are stacked vertically, (B, T h, w, 2): the input is not repeated.
         sampled = F.grid_sample(
             image.to(dtype),
             grid.to(dtype).reshape(batch, times * height, width, 2),
@@ -52,6 +60,7 @@ def warp(image: Tensor, grid: Tensor, align_corners: bool = ALIGN_CORNERS) -> Te
             padding_mode="zeros",
             align_corners=align_corners,
         )
+    # (B, C, T h, w) to (B, T, C, h, w), in the type of the image.
     sampled = sampled.reshape(batch, image.shape[1], times, height, width)
     return sampled.transpose(1, 2).to(image.dtype)
 
@@ -59,7 +68,7 @@ def warp(image: Tensor, grid: Tensor, align_corners: bool = ALIGN_CORNERS) -> Te
 def resize_grid(
     grid: Tensor, height: int, width: int, align_corners: bool = ALIGN_CORNERS
 ) -> Tensor:
-    """A grid (B, T, h, w, 2) resized bilinearly to (B, T, height, width, 2)."""
+    """Resize grids (B, T, h, w, 2) bilinearly to (B, T, height, width, 2)."""
     if grid.shape[2:4] == (height, width):
         return grid
     return resize_map(grid.movedim(-1, 2), height, width, align_corners).movedim(2, -1)
@@ -68,7 +77,7 @@ def resize_grid(
 def resize_map(
     maps: Tensor, height: int, width: int, align_corners: bool = ALIGN_CORNERS
 ) -> Tensor:
-    """Maps (B, T, C, h, w) resized bilinearly to (B, T, C, height, width), in their own type."""
+    """Resize maps (B, T, C, h, w) bilinearly to (B, T, C, height, width)."""
     if maps.shape[-2:] == (height, width):
         return maps
     resized = F.interpolate(

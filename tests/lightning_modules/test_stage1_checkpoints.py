@@ -239,5 +239,5 @@ def test_vgg_weights_load_by_torchvisions_names_and_are_checked(tmp_path: Path) 
     with pytest.raises(CheckpointError, match="SHA-256"):
         load_vgg19(damaged)
     torch.save({"features.0.weight": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="no VGG-19"):
+    with pytest.raises(CheckpointError, match="not a VGG-19"):
         load_vgg19(path)
