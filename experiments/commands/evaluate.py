@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from experiments.processes.ranks import Ranks
 
-HELP = """Score how well dance videos fit their music, by whatever method they were made.
+HELP = """Score how well dance videos fit their music, whatever method made them.
 
-Beats are tracked in each video's own sound; motion is read from its frames. Every score stands
-beside its level under chance and beside the same score with shifted and with other music, with
-intervals that redraw pieces of music. Files that cannot be read are listed and stop nothing."""
+Beats are tracked in each video's own sound, and motion is measured from its frames. Every score is
+shown with its chance level and with the same score for shifted and for other music; intervals are
+95% bootstrap intervals, resampled by song. Videos that cannot be read are listed and left out."""
 
 EXAMPLES = [
     "dabfusion evaluate videos                          # writes videos/evaluation",
-    "dabfusion evaluate videos --processes 8            # eight at a time",
+    "dabfusion evaluate videos --processes 8            # eight videos at a time",
     "dabfusion evaluate generated --reference true --out scores/mine",
     "dabfusion evaluate generated --reference true --paired   # also PSNR and SSIM, by name",
-    "dabfusion evaluate --table scores/mine scores/theirs   # side by side, if measured alike",
+    "dabfusion evaluate --table scores/mine scores/theirs     # compare two evaluations",
 ]
 
 
@@ -29,27 +29,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("folder", nargs="*", type=Path, help="a folder of videos")
     parser.add_argument(
-        "--reference", type=Path, metavar="FOLDER", help="true videos to measure the distance to"
+        "--reference",
+        type=Path,
+        metavar="FOLDER",
+        help="true videos to measure distances to; videos shorter than half the usual length are "
+        "left out of the distances, the others are cut to the shortest",
     )
     parser.add_argument(
         "--paired",
         action="store_true",
-        help="with --reference: PSNR and SSIM of each video against the true one of its name",
+        help="with --reference: PSNR and SSIM of each video and the true one of the same name",
     )
-    parser.add_argument("--out", type=Path, help="where to write (default: FOLDER/evaluation)")
-    parser.add_argument("--size", type=int, default=128, help="longer side scored, pixels (128)")
-    parser.add_argument("--fps", type=float, help="frames a second (default: each video's own)")
-    parser.add_argument("--seconds", type=float, help="score only the first so many seconds")
-    parser.add_argument("--flow", choices=["farneback", "dis"], default="farneback")
+    parser.add_argument("--out", type=Path, help="folder to write (default: FOLDER/evaluation)")
     parser.add_argument(
-        "--beats", type=Path, metavar="FOLDER", help="beat files NAME.txt that win over tracking"
+        "--size", type=int, default=128, help="longer side in pixels to scale videos to (128)"
+    )
+    parser.add_argument("--fps", type=float, help="frames a second (default: each video's own)")
+    parser.add_argument("--seconds", type=float, help="score only the first seconds of each video")
+    parser.add_argument(
+        "--flow", choices=["farneback", "dis"], default="farneback", help="optical flow method"
+    )
+    parser.add_argument(
+        "--beats",
+        type=Path,
+        metavar="FOLDER",
+        help="beat files NAME.txt to use instead of tracking",
     )
     parser.add_argument(
         "--extractor",
         type=Path,
         metavar="FILE",
-        help="network for --reference: TorchScript, or .safetensors of `dabfusion study features` "
-        "(default: the one that ships, trained on rendered dancers)",
+        help="feature network for --reference: TorchScript, or .safetensors of `dabfusion study "
+        "features` (default: the included one, trained on rendered dancers)",
     )
     parser.add_argument(
         "--extractor-call",
@@ -57,12 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="plain",
         help="how that network is called (see metrics.extractors)",
     )
-    parser.add_argument("--processes", type=int, default=1, help="that share the videos out (1)")
+    parser.add_argument("--processes", type=int, default=1, help="videos scored at a time (1)")
     parser.add_argument(
-        "--table", nargs="+", type=Path, metavar="EVALUATION", help="put evaluations side by side"
+        "--table", nargs="+", type=Path, metavar="EVALUATION", help="compare evaluations in a table"
     )
     parser.add_argument(
-        "--mix", action="store_true", help="with --table: although their protocols differ"
+        "--mix", action="store_true", help="with --table: even if their protocols differ"
     )
 
 
@@ -72,15 +83,25 @@ def run(args: argparse.Namespace) -> int:
 
     if args.table:
         from experiments.evaluation.protocol import score_table
+        from experiments.reports.tables import markdown_table
 
-        print(score_table(args.table, args.mix))
+        print(markdown_table(*score_table(args.table, args.mix)))
         return 0
     if len(args.folder) != 1:
         raise SettingsError(
             f"{len(args.folder)} folders were given; expected one folder of videos, or --table "
             "with evaluations."
         )
-    _check(args)
+    for name, minimum in (("size", 16), ("fps", 1), ("seconds", 0.1), ("processes", 1)):
+        value = getattr(args, name)
+        if value is not None and not value >= minimum:
+            raise SettingsError(f"--{name} is {value}; expected at least {minimum}.")
+    if args.paired and args.reference is None:
+        raise SettingsError("--paired needs the true videos; add --reference FOLDER.")
+    for name in ("beats", "extractor", "reference"):
+        path = getattr(args, name)
+        if path is not None and not path.exists():
+            raise FileNotFoundError(2, "No such file or directory", str(path))
     from experiments.config.run import RunSettings
     from experiments.processes.ranks import find_ranks, start_ranks
 
@@ -89,42 +110,30 @@ def run(args: argparse.Namespace) -> int:
     return _evaluate(args, find_ranks(shared)) if status is None else status
 
 
-def _check(args: argparse.Namespace) -> None:
-    from experiments.errors import SettingsError
-
-    for name, least in (("size", 16), ("fps", 1), ("seconds", 0.1), ("processes", 1)):
-        value = getattr(args, name)
-        if value is not None and not value >= least:
-            raise SettingsError(f"--{name} is {value}; expected at least {least}.")
-    if args.paired and args.reference is None:
-        raise SettingsError("--paired was given alone; give the true videos with --reference.")
-    for name in ("beats", "extractor", "reference"):
-        path = getattr(args, name)
-        if path is not None and not path.exists():
-            raise FileNotFoundError(2, "No such file or directory", str(path))
-
-
 def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
+    from datamodules.files import describe_passed_over
     from experiments.errors import SettingsError
     from experiments.evaluation.clips import clip_rows, summarise
-    from experiments.evaluation.folder import FolderOptions, score_folder, videos_in
+    from experiments.evaluation.folder import FolderOptions, list_videos, score_folder, videos_in
     from experiments.evaluation.paired import PROTOCOL, find_partners
-    from experiments.evaluation.protocol import build_protocol, interval_text, write_evaluation
+    from experiments.evaluation.protocol import build_protocol, cell, write_evaluation
+    from experiments.evaluation.reference import compare_folders
     from experiments.processes.progress import shown_progress
     from experiments.processes.ranks import is_main_rank
-    from metrics.functional.optical_flow import FlowMethod
 
-    flow: FlowMethod = args.flow
-    options = FolderOptions(args.size, args.fps, args.seconds, flow, args.beats)
+    options = FolderOptions(args.size, args.fps, args.seconds, args.flow, args.beats)
     folder = args.folder[0]
     out = args.out or folder / "evaluation"
-    for place in [] if args.reference is None else [folder, args.reference]:
-        if len(videos_in(place)) < 2:  # said before the scoring, not after it
+    # Whatever can be refused is refused before the progress bar appears.
+    videos, passed_over = list_videos(folder, exclude=out)
+    passed_over = [item for item in passed_over if args.beats not in item.path.parents]
+    true = {} if args.reference is None else videos_in(args.reference)
+    for place, found in ((folder, videos), (args.reference, true)):
+        if args.reference is not None and len(found) < 2:
             raise SettingsError(f'"{place}" holds one video; a distance needs at least two.')
-    partners = find_partners(folder, args.reference, options) if args.paired else None
-    more = None if partners is None else partners.scores
+    more = find_partners(videos, true, options).scores if args.paired else None
     with shown_progress("Scoring") as progress:
-        scores = score_folder(folder, options, progress, ranks, more)
+        scores = score_folder(videos, options, progress, ranks, more)
     if not is_main_rank():
         return 0
     for failure in scores.failures:
@@ -134,22 +143,32 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
             f'None of the {len(scores.failures)} videos in "{folder}" could be scored; the '
             "reasons are above."
         )
-    distances, described = None, None
+    compared = None
     if args.reference is not None:
-        from experiments.evaluation.reference import compare_folders
-
-        distances, described = compare_folders(
-            folder, args.reference, options, args.extractor, args.extractor_call
-        )
+        compared = compare_folders(videos, true, options, args.extractor, args.extractor_call)
+        for failure in compared.left_out:
+            print(f"Left out of the distances: {failure.name}: {failure.reason}", file=sys.stderr)
     rows = clip_rows(scores.clips)
     means = summarise(rows)
-    protocol = build_protocol(scores, options, described, PROTOCOL if args.paired else None)
-    failures = [vars(failure) for failure in scores.failures]
-    write_evaluation(out, protocol, rows, means, failures, distances)
-    print(f"{len(rows)} videos, {len(failures)} left out, protocol {protocol['hash']}")
-    for name in means:
-        print(f"  {name:20}{interval_text(means[name])}")
-    for name, value in (distances or {}).items():
-        print(f"  {name:20}{interval_text(value)}")
+    reference = compared.protocol if compared else None
+    protocol = build_protocol(scores, options, reference, PROTOCOL if args.paired else None)
+    distances = compared.distances if compared else {}
+    write_evaluation(
+        out,
+        protocol,
+        rows,
+        means,
+        distances,
+        failures=[vars(failure) for failure in scores.failures],
+        left_out_of_distances=[
+            vars(failure) for failure in (compared.left_out if compared else [])
+        ],
+        passed_over=[{"name": str(p.path), "reason": p.reason} for p in passed_over],
+    )
+    print(f"{len(rows)} videos, {len(scores.failures)} left out, protocol {protocol['hash']}")
+    if passed_over:
+        print(describe_passed_over(passed_over))
+    for name, value in {**means, **distances}.items():
+        print(f"  {name:20}{cell(value)}")
     print(f"Written to {out}: clips.csv, clips.parquet, scores.json, protocol.json")
     return 0

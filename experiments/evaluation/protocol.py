@@ -1,46 +1,66 @@
-"""The protocol of an evaluation, its hash, its files, and tables that refuse to mix protocols.
+"""The files of an evaluation: its protocol with a hash, per-clip scores and means.
 
 protocol.json   how the numbers were made, with a hash of it
 clips.csv       one row a clip (also clips.parquet)
-scores.json     means with intervals, the videos that failed
+scores.json     means with intervals, distances, and the videos that were left out
+
+Only evaluations of the same protocol hash may be compared.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from datamodules.files import replacing, write_text
+from experiments.config.load import Settings
 from experiments.errors import SettingsError
-from experiments.evaluation.clips import Row
+from experiments.evaluation.clips import Row, summarise
 from experiments.evaluation.folder import FolderOptions, FolderScores
+from experiments.runs.manifest import data_digest
 from metrics import VERSION
 from metrics.functional.bootstrap import Interval
 
-#: Version of the three files' format.
+#: Version of the format of the three files.
 FORMAT = 1
-#: Scores that a table shows, in this order.
+#: Columns of `clips.csv` that are not scores.
+NAMES = ("clip", "music_id")
+#: Scores that `score_table` shows, in this order.
 HEADLINES = (
-    "corrected",
-    "raw",
-    "chance",
-    "control_difference",
-    "other_difference",
-    "f1_corrected",
-    "phase_cosine",
-    "av_align",
-    "warp_error",
-    "psnr",
-    "ssim",
-    "frechet",
-    "kernel",
+    *("corrected", "raw", "chance", "control_difference", "other_difference", "f1_corrected"),
+    *("phase_cosine", "av_align", "warp_error", "psnr", "ssim", "frechet", "kernel"),
 )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the files of one evaluation say."""
+
+    protocol: Mapping[str, Any]
+    protocol_hash: str
+    clips: tuple[str, ...]
+    music: tuple[str, ...]
+    """Music id of each clip."""
+    scores: Mapping[str, tuple[float, ...]]
+    """Per-clip scores; columns that hold nothing are left out."""
+    means: Mapping[str, Interval]
+    """Means of the scores, and the distances to a reference."""
+    failures: Sequence[Mapping[str, str]]
+    """`name` and `reason` of each video that was not scored."""
+
+
+def protocol_hash(content: object) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of a value's canonical JSON.
+
+    Evaluations are matched by it, so it must never change (it differs from `index.digest_of`).
+    """
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def build_protocol(
@@ -49,48 +69,80 @@ def build_protocol(
     reference: Mapping[str, Any] | None = None,
     paired: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything that two tables must share to be put side by side, and its hash.
+    """Return everything that two evaluations must share to be compared, and its hash.
 
-    The generated pixels are left out, the names of the clips are in: two methods that made the
-    same clips, read and scored alike, have one hash.
+    The names of the clips are included, the generated pixels are not: two methods that made the
+    same clips, read and scored alike, have the same hash.
 
     Args:
-        scores: a folder's scores.
-        options: how it was scored.
-        reference: protocol of the comparison with a reference folder, if there was one.
-        paired: how videos were compared with their true ones; None leaves no trace, so that
+        scores: Scores of a folder.
+        options: How it was scored.
+        reference: Protocol of the comparison with a reference folder, if there was one.
+        paired: How videos were compared with their true ones; None adds no key, so that
             evaluations without such scores keep their hash.
     """
-    clips = sorted(clip.name for clip in scores.clips)
+    ordered = sorted(scores.clips, key=lambda clip: clip.name)
+    beats = [[c.name, *(round(t, 3) for t in c.music_beats.tolist())] for c in ordered]
     protocol: dict[str, Any] = {
         "format": FORMAT,
         "metric": "MotionMusicAlignment2D",
         "metric_version": VERSION,
-        "clips": len(clips),
-        "clips_digest": digest_of(clips),
+        "clips": len(ordered),
+        "clips_digest": protocol_hash([clip.name for clip in ordered]),
         "fps": scores.kinds["fps"],
         "size": scores.kinds["size"],
         "frames": scores.kinds["frames"],
         "flow": options.flow,
         "beats": {key: count for key, count in scores.beat_sources.items() if count},
-        "beats_digest": digest_of(
-            [
-                [clip.name, *(round(t, 3) for t in clip.music_beats.tolist())]
-                for clip in sorted(scores.clips, key=lambda clip: clip.name)
-            ]
-        ),
+        "beats_digest": protocol_hash(beats),
         "bootstrap_seed": 0,
         "reference": None if reference is None else dict(reference),
     }
     if paired is not None:
         protocol["paired"] = dict(paired)
-    return {**protocol, "hash": digest_of(protocol)}
+    return with_hash(protocol)
 
 
-def digest_of(content: object) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of a value's canonical JSON."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def with_hash(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a protocol with its hash."""
+    return {**protocol, "hash": protocol_hash(dict(protocol))}
+
+
+def write_heldout(
+    out: Path, settings: Settings, rows: Sequence[Row], noise_seed: int, split: str = "test"
+) -> Mapping[str, Interval]:
+    """Write the evaluation of clips that `score_heldout` generated.
+
+    Two runs have the same protocol if the same clips of the same data were generated from the
+    same noise and scored alike; how a run was trained or sampled is not part of it.
+
+    Args:
+        out: The run's `evaluation` folder.
+        settings: Settings of the data that was scored.
+        rows: Rows of the generated clips.
+        noise_seed: The seed that `score_heldout` was given.
+        split: `val` or `test`.
+
+    Returns:
+        Means of the rows' columns.
+    """
+    protocol: dict[str, Any] = {
+        "format": FORMAT,
+        "metric": "MotionMusicAlignment2D",
+        "metric_version": VERSION,
+        "split": split,
+        "clips": len(rows),
+        "clips_digest": protocol_hash([row["clip"] for row in rows]),
+        "data_digest": data_digest(Path(settings.data)),
+        "fps": settings.clips.fps,
+        "frames": settings.clips.frames,
+        "size": settings.clips.size,
+        "beats": settings.clips.beats,
+        "noise_seed": noise_seed,
+    }
+    means = summarise(rows)
+    write_evaluation(out, with_hash(protocol), rows, means)
+    return means
 
 
 def write_evaluation(
@@ -98,136 +150,143 @@ def write_evaluation(
     protocol: Mapping[str, Any],
     rows: Sequence[Row],
     means: Mapping[str, Interval],
-    failures: Sequence[Mapping[str, str]] = (),
-    distances: Mapping[str, Any] | None = None,
+    distances: Mapping[str, Interval] | None = None,
+    **left_out: Sequence[Mapping[str, str]],
 ) -> None:
-    """Write the files of one evaluation, each of them whole or not at all.
+    """Write the files of one evaluation, each atomically.
 
     Args:
-        out: folder, made if missing.
-        protocol: from `build_protocol`.
-        rows: one a clip.
-        means: from `summarise`.
-        failures: name and reason of every video that could not be scored.
-        distances: what came of the comparison with a reference.
+        out: Folder to write.
+        protocol: From `build_protocol`.
+        rows: One a clip.
+        means: From `summarise`.
+        distances: Distances to a reference.
+        **left_out: Lists of `name` and `reason` for `scores.json`, such as `failures`.
     """
     import pandas as pd
 
-    columns = list(rows[0]) if rows else ["clip", "music_id"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()}
-        for row in rows
-    )
-    write_text(out / "clips.csv", text.getvalue())
+    table = pd.DataFrame(list(rows), columns=list(rows[0]) if rows else list(NAMES))
+    text = table.to_csv(index=False, float_format="%.6f", na_rep="nan", lineterminator="\n")
+    write_text(out / "clips.csv", text)
     with replacing(out / "clips.parquet") as temporary:
-        pd.DataFrame(list(rows), columns=columns).to_parquet(temporary)
+        table.to_parquet(temporary)
     summary = {
         "format": FORMAT,
         "protocol_hash": protocol["hash"],
         "means": {name: _plain(interval) for name, interval in means.items()},
-        "distances": dict(distances or {}),
-        "failures": [dict(failure) for failure in failures],
+        "distances": {name: _plain(interval) for name, interval in (distances or {}).items()},
+        "failures": [],
+        **{key: [dict(item) for item in items] for key, items in left_out.items()},
     }
     write_text(out / "scores.json", json.dumps(summary, indent=2) + "\n")
     write_text(out / "protocol.json", json.dumps(dict(protocol), indent=2) + "\n")
 
 
-def read_evaluation(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Protocol and scores of an evaluation.
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read an evaluation and verify that its files belong together.
 
     Raises:
-        SettingsError: the folder holds none, or one of another format, or one whose protocol was
-            changed by hand.
+        SettingsError: The folder holds no evaluation, or one of another format, or one whose
+            protocol was changed by hand.
     """
+    import pandas as pd
+
     try:
         protocol = json.loads((folder / "protocol.json").read_text("utf-8"))
-        scores = json.loads((folder / "scores.json").read_text("utf-8"))
-        stated, found = protocol["hash"], scores["protocol_hash"]
-        version = protocol["format"]
+        summary = json.loads((folder / "scores.json").read_text("utf-8"))
+        stated, version = protocol["hash"], protocol["format"]
+        means = {
+            name: _interval(value)
+            for name, value in {**summary["means"], **summary["distances"]}.items()
+        }
+        table = pd.read_csv(folder / "clips.csv", dtype=dict.fromkeys(NAMES, str))
+        clips, music = (tuple(table[name]) for name in NAMES)
+        scores = table.drop(columns=list(NAMES)).apply(pd.to_numeric, errors="coerce")
+        columns = {
+            name: tuple(map(float, scores[name])) for name in scores.dropna(axis=1, how="all")
+        }
+        matching = stated == summary["protocol_hash"]
+        failures = summary["failures"]
     except FileNotFoundError as error:
+        missing = Path(error.filename).name
         raise SettingsError(
-            f'"{folder}" holds no evaluation ({Path(error.filename).name} is missing); make one '
-            "with `dabfusion evaluate`."
+            f'"{folder}" holds no evaluation ({missing} is missing); run `dabfusion evaluate`.'
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
-            f'"{folder}" holds no evaluation ({error}); make one with `dabfusion evaluate`.'
+            f'"{folder}" holds no readable evaluation ({error}); run `dabfusion evaluate` again.'
         ) from error
     if version != FORMAT:
         raise SettingsError(
-            f'"{folder}" is an evaluation of format {version}, and this version reads {FORMAT}; '
-            "evaluate again."
+            f'"{folder}" holds an evaluation of format {version}, but this version reads format '
+            f"{FORMAT}; run `dabfusion evaluate` again."
         )
     bare = {key: value for key, value in protocol.items() if key != "hash"}
-    if digest_of(bare) != stated or stated != found:
+    if not matching or protocol_hash(bare) != stated:
         raise SettingsError(
-            f'"{folder}" has a protocol that does not belong to its scores; evaluate again.'
+            f'"{folder}" holds a protocol that does not belong to its scores; run `dabfusion '
+            "evaluate` again."
         )
-    return protocol, scores
+    return Evaluation(protocol, stated, clips, music, columns, means, failures)
 
 
-def score_table(folders: Sequence[Path], mix: bool = False) -> str:
-    """Evaluations side by side, as Markdown.
+def score_table(folders: Sequence[Path], mix: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Compare evaluations side by side.
 
     Args:
-        folders: evaluations, or run folders that hold one.
-        mix: show them although their protocols differ.
+        folders: Evaluations, or run folders that hold one.
+        mix: Whether to show them although their protocols differ.
+
+    Returns:
+        Header and rows of a table.
 
     Raises:
-        SettingsError: protocols differ and `mix` is not set; all differences are named.
+        SettingsError: Protocols differ and `mix` is not set; all differences are named.
     """
-    read = [(folder, *read_evaluation(evaluation_folder(folder))) for folder in folders]
-    first_name, first, _ = read[0]
-    for folder, protocol, _ in read[1:]:
+    places = [inner if (inner := f / "evaluation").is_dir() else f for f in folders]
+    read = [read_evaluation(place) for place in places]
+    first = read[0].protocol
+    for folder, evaluation in zip(folders, read, strict=True):
+        protocol = evaluation.protocol
         if protocol["hash"] != first["hash"] and not mix:
-            apart = [
-                f"{key} {_brief(first.get(key))} against {_brief(protocol.get(key))}"
+            different = [
+                f"{key} {_brief(first.get(key))} and {_brief(protocol.get(key))}"
                 for key in sorted({*first, *protocol} - {"hash"})
                 if first.get(key) != protocol.get(key)
             ]
             raise SettingsError(
-                f'"{first_name}" and "{folder}" were scored by different protocols '
-                f"({'; '.join(apart)}); evaluate them alike, or ask for the mixed table."
+                f'"{folders[0]}" and "{folder}" were scored by different protocols '
+                f"({'; '.join(different)}); evaluate them alike, or add --mix."
             )
-    shown = [{**scores["means"], **scores["distances"]} for _, _, scores in read]
-    names = [name for name in HEADLINES if any(name in values for values in shown)]
-    lines = [
-        "| evaluation | clips | " + " | ".join(names) + " | protocol |",
-        "| --- | --- | " + " | ".join("---" for _ in names) + " | --- |",
+    names = [name for name in HEADLINES if any(name in found.means for found in read)]
+    rows = [
+        [
+            str(folder),
+            str(len(found.clips)),
+            *(cell(found.means.get(name)) for name in names),
+            found.protocol_hash,
+        ]
+        for folder, found in zip(folders, read, strict=True)
     ]
-    for (folder, protocol, _), values in zip(read, shown, strict=True):
-        cells = [interval_text(values.get(name)) for name in names]
-        lines.append(
-            f"| {folder} | {protocol['clips']} | " + " | ".join(cells) + f" | {protocol['hash']} |"
-        )
-    return "\n".join(lines)
+    return ["evaluation", "clips", *names, "protocol"], rows
 
 
-def evaluation_folder(folder: Path) -> Path:
-    """The folder itself, or its `evaluation` where the protocol lies there."""
-    inner = folder / "evaluation"
-    return inner if (inner / "protocol.json").is_file() else folder
+def cell(interval: Interval | None) -> str:
+    """Return `mean [low, high]` with three decimals; a dash where there is no value."""
+    return "-" if interval is None or math.isnan(interval.mean) else interval.text(3)
 
 
-def interval_text(value: Mapping[str, Any] | Interval | None) -> str:
-    """`mean [low, high]` with three decimals; a dash where there is none."""
-    if value is None:
-        return "-"
-    found = _plain(value) if isinstance(value, Interval) else value
-    if found["mean"] is None:
-        return "-"
-    if found["low"] is None:
-        return f"{found['mean']:.3f}"
-    return f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+def _interval(value: Mapping[str, Any]) -> Interval:
+    mean, low, high = (
+        math.nan if value[key] is None else float(value[key]) for key in ("mean", "low", "high")
+    )
+    return Interval(mean, low, high, value.get("clips", 0), value.get("clusters", 0))
 
 
 def _plain(interval: Interval) -> dict[str, Any]:
     return {
         key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in vars(interval).items()
+        for key, value in asdict(interval).items()
     }
 
 

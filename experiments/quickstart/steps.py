@@ -207,7 +207,7 @@ def score(plan: QuickstartPlan, progress: Progress) -> None:
     from datamodules.files import write_text
     from experiments.evaluation.clips import summarise
     from experiments.evaluation.heldout import score_heldout
-    from experiments.evaluation.heldout_protocol import write_heldout
+    from experiments.evaluation.protocol import write_heldout
     from experiments.factories.data import build_clip_data
     from experiments.quickstart.report import contact_sheet, tracked_beats, write_rows
     from lightning_modules.pipeline import DabFusionPipeline

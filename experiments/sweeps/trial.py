@@ -98,7 +98,7 @@ def score_run(
     """
     from experiments.caching.music import cache_needed_music
     from experiments.evaluation.heldout import score_heldout
-    from experiments.evaluation.heldout_protocol import write_heldout
+    from experiments.evaluation.protocol import write_heldout
     from experiments.factories.data import build_clip_data
     from experiments.processes.cpu import set_up_processor
     from lightning_modules.pipeline import DabFusionPipeline

@@ -78,7 +78,7 @@ def _write(
 ) -> None:
     from datamodules.files import write_text
     from experiments.evaluation.clips import summarise
-    from experiments.evaluation.heldout_protocol import write_heldout
+    from experiments.evaluation.protocol import write_heldout
     from experiments.quickstart.report import contact_sheet, write_rows
     from experiments.runs.folder import RunFolder
 

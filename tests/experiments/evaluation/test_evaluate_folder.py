@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from refusals import refused
 
 from datamodules.errors import DataError
 from datamodules.media.video import write_video
@@ -16,7 +18,7 @@ from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments.cli import main
 from experiments.errors import SettingsError
 from experiments.evaluation.clips import clip_rows, score_clips, summarise
-from experiments.evaluation.folder import music_of, videos_in
+from experiments.evaluation.folder import FolderOptions, music_of, score_folder, videos_in
 from experiments.evaluation.protocol import read_evaluation, score_table
 
 NAMES = ("gBR_sBM_c01_d01_mBR0_ch01", "gPO_sBM_c01_d02_mPO1_ch02", "gHO_sBM_c01_d06_mHO5_ch06")
@@ -43,8 +45,8 @@ def evaluate(folder: Path, out: Path, *more: str) -> int:
 
 def test_a_folder_is_scored_and_bad_files_are_listed(folder: Path, tmp_path: Path) -> None:
     assert evaluate(folder, tmp_path / "one") == 0
-    protocol, scores = read_evaluation(tmp_path / "one")
-    assert {failure["name"] for failure in scores["failures"]} == {"silent", "broken"}
+    evaluation = read_evaluation(tmp_path / "one")
+    assert {failure["name"] for failure in evaluation.failures} == {"silent", "broken"}
     rows = pd.read_csv(tmp_path / "one" / "clips.csv")
     assert sorted(rows["clip"]) == sorted(NAMES)
     assert set(rows["music_id"]) == {"mBR0", "mPO1", "mHO5"}
@@ -57,20 +59,22 @@ def test_a_folder_is_scored_and_bad_files_are_listed(folder: Path, tmp_path: Pat
     assert rows["av_align"].between(0, 1).all()
     assert rows["av_align"].max() > 0
     assert rows["warp_error"].between(1e-6, 0.05).all()
-    assert protocol["beats"] == {"file": 3}
-    mean = scores["means"]["corrected"]
-    assert mean["low"] <= mean["mean"] <= mean["high"]
-    assert mean["clusters"] == 3
+    assert evaluation.protocol["beats"] == {"file": 3}
+    assert evaluation.clips == tuple(rows["clip"])
+    assert evaluation.scores["corrected"] == tuple(rows["corrected"])
+    mean = evaluation.means["corrected"]
+    assert mean.low <= mean.mean <= mean.high
+    assert mean.clusters == 3
 
 
 def test_tables_refuse_other_protocols(folder: Path, tmp_path: Path) -> None:
     for name, more in (("a", ()), ("b", ()), ("c", ("--size", "48"))):
         assert evaluate(folder, tmp_path / name, *more) == 0
     a, b, c = (tmp_path / name for name in "abc")
-    assert score_table([a, b]).count("\n") == 3
+    assert len(score_table([a, b])[1]) == 2
     with pytest.raises(SettingsError, match="size"):
         score_table([a, c])
-    assert score_table([a, c], mix=True).count("\n") == 3
+    assert len(score_table([a, c], mix=True)[1]) == 2
     assert main(["evaluate", "--table", str(a), str(c)]) == 2
     protocol = json.loads((a / "protocol.json").read_text())
     (a / "protocol.json").write_text(json.dumps({**protocol, "flow": "dis"}))
@@ -80,14 +84,14 @@ def test_tables_refuse_other_protocols(folder: Path, tmp_path: Path) -> None:
 
 def test_a_reference_adds_distances(folder: Path, tmp_path: Path) -> None:
     assert evaluate(folder, tmp_path / "same", "--reference", str(folder)) == 0
-    protocol, scores = read_evaluation(tmp_path / "same")
-    assert scores["distances"]["frechet"]["mean"] == pytest.approx(0, abs=1e-6)
-    assert scores["distances"]["nearest_true"]["mean"] == pytest.approx(0, abs=1e-6)
-    assert scores["distances"]["diversity"]["mean"] > 0
-    assert protocol["reference"]["true_videos"] == 4
-    assert protocol["reference"]["extractor"].startswith("rendered-dancers:")
-    table = score_table([tmp_path / "same"])
-    assert "| frechet | kernel |" in table
+    found = read_evaluation(tmp_path / "same")
+    assert found.means["frechet"].mean == pytest.approx(0, abs=1e-6)
+    assert found.means["nearest_true"].mean == pytest.approx(0, abs=1e-6)
+    assert found.means["diversity"].mean > 0
+    assert found.protocol["reference"]["true_videos"] == 4
+    assert found.protocol["reference"]["extractor"].startswith("rendered-dancers:")
+    header, _ = score_table([tmp_path / "same"])
+    assert header[-3:] == ["frechet", "kernel", "protocol"]
     assert evaluate(folder, tmp_path / "alone") == 0
     with pytest.raises(SettingsError, match="reference"):
         score_table([tmp_path / "same", tmp_path / "alone"])
@@ -111,14 +115,13 @@ def test_oddities_are_scored_or_named(folder: Path, tmp_path: Path) -> None:
     (odd / "empty.mp4").touch()
     (odd / "cut.mp4").write_bytes((odd / "tall.mp4").read_bytes()[:2000])
     assert evaluate(odd, tmp_path / "scores", "--reference", str(folder)) == 0
-    protocol, scores = read_evaluation(tmp_path / "scores")
-    assert {failure["name"] for failure in scores["failures"]} == {"silent", "empty", "cut"}
+    evaluation = read_evaluation(tmp_path / "scores")
+    assert {failure["name"] for failure in evaluation.failures} == {"silent", "empty", "cut"}
     rows = pd.read_csv(tmp_path / "scores" / "clips.csv").set_index("clip")
     assert rows.loc[["one_frame", "three_frames"], "corrected"].tolist() == [0, 0]
     assert rows.loc["silent_with_beats", "corrected"] > 0.5
     assert np.isnan(rows.loc["silent_with_beats", "av_align"])
-    assert protocol["fps"] == ["10", "60"]
-    assert protocol["reference"]["frames"] >= 1
+    assert evaluation.protocol["fps"] == ["10", "60"]
 
 
 def test_what_cannot_be_scored_is_a_sentence(tmp_path: Path, capsys: object) -> None:
@@ -184,3 +187,82 @@ def test_a_run_is_not_mistaken_for_videos(tmp_path: Path) -> None:
     for folder in (run, tmp_path, run / "samples"):
         with pytest.raises(DataError, match=r"run is a run, whose .* side by side"):
             videos_in(folder)
+
+
+def test_one_short_clip_does_not_decide_the_length_of_a_distance(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is left out and named; the protocol and the distances are those without it."""
+    made = tmp_path / "made"
+    clip = render_clip(DanceSpec(seed=7, size=64))
+    for name, frames in (("a", 40), ("b", 40), ("c", 25), ("short", 3)):
+        sound = clip.audio[: frames * clip.sample_rate // 10]
+        write_video(made / f"{name}.mp4", clip.frames[:frames], 10, sound, clip.sample_rate)
+    words = ["evaluate", str(made), "--reference", str(folder)]
+    assert main([*words, "--out", str(tmp_path / "with")]) == 0
+    printed = capsys.readouterr().err
+    assert "Left out of the distances: generated/short: 3 frames at 10 frames a second" in printed
+    assert "Left out of the distances: true/broken: " in printed
+    found = read_evaluation(tmp_path / "with")
+    assert "short" in found.clips
+    assert found.protocol["reference"]["frames"] == 25
+    assert found.protocol["reference"]["generated_videos"] == 3
+    named = json.loads((tmp_path / "with" / "scores.json").read_text())["left_out_of_distances"]
+    assert {entry["name"] for entry in named} == {"generated/short", "true/broken"}
+    (made / "short.mp4").unlink()
+    assert main([*words, "--out", str(tmp_path / "without")]) == 0
+    alone = read_evaluation(tmp_path / "without")
+    assert alone.protocol["reference"] == found.protocol["reference"]
+    assert alone.means["frechet"].mean == pytest.approx(found.means["frechet"].mean)
+
+
+def test_other_endings_and_linked_folders(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Endings that `prepare` takes are scored; whatever is passed over is counted and named."""
+    videos, elsewhere = tmp_path / "videos", tmp_path / "elsewhere"
+    videos.mkdir()
+    elsewhere.mkdir()
+    source = (folder / f"{NAMES[0]}.mp4").read_bytes()
+    for path in (videos / "camera.MTS", videos / "phone.3gp", elsewhere / "linked.mp4"):
+        path.write_bytes(source)
+    (videos / "notes.txt").touch()
+    (videos / "more").symlink_to(elsewhere)
+    (videos / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    for _ in range(2):  # its own output is not passed over
+        assert main(["evaluate", str(videos)]) == 0
+        assert "2 files or folders were passed over" in capsys.readouterr().out
+    assert set(read_evaluation(videos / "evaluation").clips) == {"camera", "more/linked", "phone"}
+    passed = json.loads((videos / "evaluation" / "scores.json").read_text())["passed_over"]
+    assert {(Path(entry["name"]).name, entry["reason"]) for entry in passed} == {
+        ("notes.txt", "ending .txt"),
+        ("gone.mp4", "broken link"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["empty", "samples", "missing"])
+def test_no_progress_bar_is_drawn_before_a_refusal(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos = tmp_path / "videos"
+    if kind != "missing":
+        (videos / "samples").mkdir(parents=True)
+    if kind == "samples":
+        (videos / "config.yaml").touch()
+        (videos / "samples" / "dance.mp4").touch()
+    refused(capsys, ["evaluate", str(videos)], "videos")
+
+
+def test_a_decoder_that_crashes_costs_only_its_video(folder: Path) -> None:
+    scores = score_folder(folder, FolderOptions(beats=folder / "beats"), more=crash_on_second)
+    assert {failure.name for failure in scores.failures} == {NAMES[1], "silent", "broken"}
+    crashed = next(failure for failure in scores.failures if failure.name == NAMES[1])
+    assert "crashed" in crashed.reason
+    assert {clip.name for clip in scores.clips} == {NAMES[0], NAMES[2]}
+
+
+def crash_on_second(name: str, frames: torch.Tensor) -> dict[str, float]:
+    """As FFmpeg does on some files."""
+    if name == NAMES[1]:
+        os.abort()
+    return {}

@@ -18,8 +18,8 @@ from datamodules.media.video import read_frames, write_video
 from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments.cli import main
 from experiments.errors import SettingsError
-from experiments.evaluation.folder import FolderOptions
-from experiments.evaluation.paired import MOST_PSNR, find_partners, paired_scores
+from experiments.evaluation.folder import FolderOptions, videos_in
+from experiments.evaluation.paired import MAX_PSNR, find_partners, paired_scores
 from experiments.evaluation.protocol import read_evaluation, score_table
 from metrics import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
@@ -55,7 +55,7 @@ def paired(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
     return out
 
 
-def test_rows_are_what_torchmetrics_says_of_the_decoded_frames(
+def test_scores_are_those_of_torchmetrics_on_the_decoded_frames(
     folders: tuple[Path, Path], paired: Path
 ) -> None:
     rows = pd.read_csv(paired / "clips.csv").set_index("clip")
@@ -67,16 +67,16 @@ def test_rows_are_what_torchmetrics_says_of_the_decoded_frames(
         ("ssim", StructuralSimilarityIndexMeasure(data_range=255.0)),
     ):
         assert rows.loc[NAMES[1], column] == pytest.approx(float(metric(one, other)), abs=1e-4)
-    assert rows.loc[NAMES[0], "psnr"] == MOST_PSNR
+    assert rows.loc[NAMES[0], "psnr"] == MAX_PSNR
     assert rows.loc[NAMES[0], "ssim"] == pytest.approx(1, abs=1e-6)
     assert rows.loc[NAMES[1], "psnr"] < 40
     assert rows.loc[NAMES[1], "ssim"] < 0.95
-    _, scores = read_evaluation(paired)
+    means = read_evaluation(paired).means
     for column in ("psnr", "ssim"):
-        mean = scores["means"][column]
-        assert mean["mean"] == pytest.approx(rows[column].mean(), abs=1e-5)
-        assert mean["low"] <= mean["mean"] <= mean["high"]
-    assert "| psnr | ssim | frechet |" in score_table([paired])
+        assert means[column].mean == pytest.approx(rows[column].mean(), abs=1e-5)
+        assert means[column].low <= means[column].mean <= means[column].high
+    header, _ = score_table([paired])
+    assert header[-5:] == ["psnr", "ssim", "frechet", "kernel", "protocol"]
 
 
 def test_only_paired_scores_change_the_protocol(
@@ -84,10 +84,10 @@ def test_only_paired_scores_change_the_protocol(
 ) -> None:
     plain = tmp_path / "plain"
     assert evaluate(*folders, plain) == 0
-    without, scores = read_evaluation(plain)
-    asked, _ = read_evaluation(paired)
+    evaluation = read_evaluation(plain)
+    without, asked = evaluation.protocol, read_evaluation(paired).protocol
     assert "paired" not in without
-    assert "psnr" not in scores["means"]
+    assert "psnr" not in evaluation.means
     assert {key for key in asked if asked[key] != without.get(key)} == {"paired", "hash"}
     columns = [list(pd.read_csv(place / "clips.csv")) for place in (plain, paired)]
     assert set(columns[1]) - set(columns[0]) == {"psnr", "ssim"}
@@ -119,7 +119,7 @@ def score_own_video(rank: int, folder: str) -> None:
 def test_processes_keep_their_videos_apart(tmp_path: Path) -> None:
     mp.spawn(score_own_video, args=(str(tmp_path),), nprocs=2)
     same, brighter = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
-    assert same["psnr"] == MOST_PSNR
+    assert same["psnr"] == MAX_PSNR
     assert same["ssim"] == pytest.approx(1)
     assert brighter["psnr"] == pytest.approx(10 * math.log10(255**2 / 10**2), abs=1e-4)
 
@@ -136,12 +136,14 @@ def test_pairs_that_differ_are_refused_by_name(tmp_path: Path) -> None:
         video(true / f"{name}.mp4", frames)
     video(made / "alike.mp4", frames)
     options = FolderOptions()
-    assert find_partners(made, true, options).videos == {"alike": true / "alike.mp4"}
+    assert find_partners(videos_in(made), videos_in(true), options).videos == {
+        "alike": true / "alike.mp4"
+    }
     video(made / "narrow.mp4", frames[..., :24])
     video(made / "short.mp4", frames[:6])
     video(made / "slow.mp4", frames, 5)
     with pytest.raises(SettingsError) as refusal:
-        find_partners(made, true, options)
+        find_partners(videos_in(made), videos_in(true), options)
     said = str(refusal.value)
     assert "3 of 4 videos" in said
     assert "narrow: 24x32 pixels against 32x32;" in said
@@ -150,9 +152,13 @@ def test_pairs_that_differ_are_refused_by_name(tmp_path: Path) -> None:
     assert "alike:" not in said
     (made / "narrow.mp4").unlink()
     with pytest.raises(SettingsError, match=r"\(short: 4 frames .*; slow: 12 frames against 6\)"):
-        find_partners(made, true, FolderOptions(fps=7.5))  # rates are alike as read
+        find_partners(
+            videos_in(made), videos_in(true), FolderOptions(fps=7.5)
+        )  # rates are alike as read
     (made / "slow.mp4").unlink()
-    assert set(find_partners(made, true, FolderOptions(seconds=0.6)).videos) == {"alike", "short"}
+    assert set(
+        find_partners(videos_in(made), videos_in(true), FolderOptions(seconds=0.6)).videos
+    ) == {"alike", "short"}
 
 
 def test_a_video_without_a_partner_is_refused(
@@ -178,7 +184,7 @@ def test_a_damaged_true_video_costs_only_its_pair(
         content = path.read_bytes()
         (partly / path.name).write_bytes(content if path.stem != NAMES[1] else b"no video")
     assert evaluate(made, partly, tmp_path / "out", "--paired") == 0
-    _, scores = read_evaluation(tmp_path / "out")
-    assert [failure["name"] for failure in scores["failures"]] == [NAMES[1]]
-    assert "its true video cannot be read" in scores["failures"][0]["reason"]
+    (failure,) = read_evaluation(tmp_path / "out").failures
+    assert failure["name"] == NAMES[1]
+    assert "its true video cannot be read" in failure["reason"]
     assert list(pd.read_csv(tmp_path / "out" / "clips.csv")["clip"]) == [NAMES[0]]
