@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -33,6 +33,7 @@ def write_video(
     crf: int = 17,
     keyframe_every: int = 12,
     speed: str = "veryfast",
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes an mp4 under a temporary name and renames it when it is whole.
 
@@ -46,6 +47,7 @@ def write_video(
         crf: x264's constant rate factor: 0 lossless, 17 hard to tell apart, 23 ordinary.
         keyframe_every: frames between key frames; few mean fast random access.
         speed: x264's preset.
+        metadata: Tags of the file, such as `comment` and `description`.
     """
     path = Path(path)
     if audio is not None and not sample_rate:
@@ -54,6 +56,7 @@ def write_video(
     with replacing(path, sync=False) as temporary, _named(path):
         options = {"movflags": "+faststart"}
         with av.open(media_url(temporary), "w", format="mp4", options=options) as container:
+            container.metadata.update(metadata or {})
             pictures = iter(frames)
             first = next(pictures, None)
             if first is None:

@@ -23,8 +23,13 @@ Progress = Callable[[int, int], None]
 
 
 @contextmanager
-def shown_progress(title: str) -> Iterator[Progress]:
+def shown_progress(title: str, at_once: bool = True) -> Iterator[Progress]:
     """Show progress on stderr while the body runs; of several processes only rank 0 shows it.
+
+    Args:
+        title: Text in front of the bar.
+        at_once: Show the bar from the start; otherwise from the first call on, so that no empty bar
+            precedes an error in the body.
 
     Yields:
         A function to call with (finished, total).
@@ -43,9 +48,20 @@ def shown_progress(title: str) -> Iterator[Progress]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Bar(*columns, console=Console(stderr=True), refresh_per_second=4)
+    task = bar.add_task(title, total=None)
+
+    def update(done: int, total: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
+
+    if at_once:
+        bar.start()
+    try:
+        yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _print_tenths(title: str) -> Progress:
