@@ -134,7 +134,7 @@ def test_a_list_that_cannot_be_used_is_explained(
         ({"out": "dance.avi"}, "ends in .mp4"),
         ({"picture": "absent.png"}, "absent.png"),
         ({"song": "PICTURE"}, "no sound"),
-        ({"picture": "SONG"}, "not a picture"),
+        ({"picture": "SONG"}, "is not an image"),
         ({"model": "AUTOENCODER"}, "stage 1"),
         ({"more": ["--steps", "0"]}, "above 0"),
         ({"more": ["--steps", "2000"]}, "give 1 to 1000 steps"),
