@@ -1,6 +1,7 @@
 """`generate`: one dance or a list, refusals, and what an interrupted list keeps."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,9 @@ def test_a_list_that_cannot_be_used_is_explained(
     ],
 )
 def test_a_users_mistake_is_explained_in_one_sentence(
-    change, expected, diffusion, autoencoder, picture, song, tmp_path, capsys
+    change, expected, diffusion, autoencoder, picture, song, tmp_path, capsys, monkeypatch
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # progress is a bar, as in a terminal
     names = {"PICTURE": picture, "SONG": song, "AUTOENCODER": autoencoder}
     given = {"model": diffusion, "picture": picture, "song": song, "out": tmp_path / "a.mp4"}
     more = change.get("more", [])
