@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from experiments.reports.evaluations import Evaluation
 from experiments.reports.metric_names import FIRST_METRICS
-from experiments.reports.runs import Evaluation, RunRecord
+from experiments.reports.runs import RunRecord
 from metrics.functional.bootstrap import Interval, cluster_bootstrap
 
 

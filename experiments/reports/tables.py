@@ -1,22 +1,10 @@
-"""Tables as Markdown, LaTeX and CSV."""
+"""Tables in Markdown, and how reports format numbers."""
 
-import csv
-import io
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from metrics.functional.bootstrap import Interval
-
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-        "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-        "–": "--", "−": "$-$", "×": r"$\times$",
-    }
-)  # fmt: skip
-
 
 #: A number, alone or with an interval or a unit after it.
 _NUMBER = re.compile(r"[-+−]?\d[\d,.]*([eE][-+]?\d+)?( .*|%)?")
@@ -36,9 +24,8 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
         The lines of the table, without a newline at the end.
     """
     cells = [[str(cell) for cell in row] for row in rows]
-    lines = [list(header), [_rule(column) for column in zip(*cells, strict=True)], *cells]
-    if not cells:
-        lines[1] = ["---"] * len(header)
+    columns = zip(*cells, strict=True) if cells else [()] * len(header)
+    lines = [header, [_rule(column) for column in columns], *cells]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in line) + " |"
         for line in lines
@@ -48,51 +35,6 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
 def _rule(column: Sequence[str]) -> str:
     filled = [cell for cell in column if cell not in ("", "–")]
     return "---:" if filled and all(map(_NUMBER.fullmatch, filled)) else "---"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as text; LaTeX aligns the columns named in ``numeric`` to the right."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str = ""
-    numeric: frozenset[str] = frozenset()
-
-    def markdown(self) -> str:
-        """Return the table in GitHub-flavored Markdown."""
-        return markdown_table(self.columns, self.rows)
-
-    def latex(self) -> str:
-        """Return a LaTeX ``table`` with ``booktabs`` rules."""
-        kinds = "".join("r" if name in self.numeric else "l" for name in self.columns)
-        body = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in self.rows]
-        head = " & ".join(name.translate(_LATEX) for name in self.columns) + r" \\"
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{self.caption.translate(_LATEX)}}}",
-                rf"\begin{{tabular}}{{{kinds}}}",
-                r"\toprule",
-                head,
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}",
-                r"\end{table}",
-            ]
-        )
-
-
-def csv_text(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return CSV with a header and unrounded values; NaN becomes an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in row])
-    return text.getvalue()
 
 
 def format_number(value: float | None, sign: str = "") -> str:

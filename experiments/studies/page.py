@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datamodules.files import replacing, write_text
-from experiments.reports.tables import Table
+from experiments.reports import tables
 from metrics.functional.bootstrap import Interval
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], text: 
         rows: Cells as text.
         text: Number of columns, from the left, that are left-aligned; the others are numbers.
     """
-    cells = tuple(tuple(row) for row in rows)
-    return Table(tuple(columns), cells, numeric=frozenset(columns[text:])).markdown()
+    return tables.markdown_table(columns, rows)
 
 
 def write_results(out: Path, page: str, results: Any, names: tuple[str, str]) -> None:

@@ -16,6 +16,7 @@ from experiments.studies.raters.answers import (
     read_metric_scores,
     votes_on,
 )
+from experiments.studies.raters.metrics import MetricAgreement, metric_agreement
 from experiments.studies.raters.statistics import (
     Z95,
     Floats,
@@ -24,7 +25,6 @@ from experiments.studies.raters.statistics import (
     is_connected,
     krippendorff_alpha,
     resampled_intervals,
-    spearman,
     wilson_interval,
 )
 from metrics.functional.bootstrap import Interval, cluster_bootstrap
@@ -60,26 +60,6 @@ class Strength:
     method: str
     independent: Interval
     by_rater: Interval
-
-
-@dataclass(frozen=True)
-class MetricAgreement:
-    """How well one metric agrees with the raters.
-
-    ``spearman`` is the rank correlation of the metric's difference with the share of raters who
-    preferred the first method; each pair counts in both orders, so that it does not matter which
-    method is called first. ``accuracy`` is the share of pairs whose preferred method has the
-    larger value (equal values count half, pairs without a majority are ignored). Both intervals
-    are resampled by clip. ``system`` is the rank correlation of the methods' mean values with
-    their strengths; NaN for fewer than three methods. Metrics for which smaller is better have
-    negative correlations and accuracies below 0.5.
-    """
-
-    metric: str
-    pairs: int
-    spearman: Interval
-    accuracy: Interval
-    system: float
 
 
 @dataclass(frozen=True)
@@ -172,7 +152,9 @@ def _question(
         preferences=preferences,
         strengths=strengths,
         with_prior=with_prior,
-        metrics=_metric_agreement(votes, scores, strengths, options),
+        metrics=metric_agreement(
+            votes, scores, {s.method: s.independent.mean for s in strengths}, draws, seed
+        ),
     )
 
 
@@ -224,52 +206,3 @@ def _strengths(
         ends = float(value - Z95 * error), float(value + Z95 * error)
         rows.append(Strength(method, Interval(float(value), *ends, len(votes), 0), resampled))
     return sorted(rows, key=lambda row: -row.independent.mean), with_prior
-
-
-def _metric_agreement(
-    votes: "DataFrame",
-    scores: Mapping[str, "DataFrame"],
-    strengths: Sequence[Strength],
-    options: AnalysisOptions,
-) -> list[MetricAgreement]:
-    """Return the agreement of every metric that two methods have, the best first."""
-    import pandas
-
-    pairs = votes.groupby(["clip", "first", "second"], as_index=False)["score"].mean()
-    draws, seed = options.draws, options.seed
-    results = []
-    for metric in sorted({str(name) for frame in scores.values() for name in frame}):
-        # Rows by clip, a column per method.
-        values = pandas.DataFrame({m: f[metric] for m, f in scores.items() if metric in f})
-        sides = [
-            values.stack().reindex([pairs["clip"], pairs[side]]).to_numpy()
-            for side in ("first", "second")
-        ]
-        known = np.isfinite(sides[0] - sides[1])
-        if not known.any():
-            continue
-        clips = pairs["clip"][known].tolist()
-        difference = (sides[0] - sides[1])[known]
-        # Rounded, so that 1/3 - 1/2 and 1/2 - 2/3 have the same rank.
-        preference = (pairs["score"][known].to_numpy() - 0.5).round(9)
-
-        def correlation(rows: Any, d: Floats = difference, p: Floats = preference) -> float:
-            both = np.concatenate([d[rows], -d[rows]]), np.concatenate([p[rows], -p[rows]])
-            return spearman(*both)
-
-        hits = 0.5 + 0.5 * np.sign(difference) * np.sign(preference)
-        hits[preference == 0] = np.nan
-        compared = [s for s in strengths if s.method in values]
-        results.append(
-            MetricAgreement(
-                metric,
-                len(clips),
-                resampled_intervals(clips, correlation, draws, seed)[0],
-                cluster_bootstrap(hits, clips, draws=draws, seed=seed),
-                spearman(
-                    [values[s.method].mean() for s in compared],
-                    [s.independent.mean for s in compared],
-                ),
-            )
-        )
-    return sorted(results, key=lambda r: -np.nan_to_num(r.spearman.mean, nan=-2.0))

@@ -102,10 +102,9 @@ def _draw_strengths(question: QuestionResult, path: Path) -> None:
     figure = Figure(figsize=(6, 0.9 + 0.4 * len(question.strengths)), layout="constrained")
     axes = figure.subplots()
     rows = question.strengths[::-1]
-    for height, interval in enumerate(row.independent for row in rows):
-        axes.plot([interval.low, interval.high], [height, height], color="#0b5f8a")
-        axes.plot([interval.mean], [height], "o", color="#0b5f8a")
-    axes.set_yticks(range(len(rows)), labels=[row.method for row in rows])
+    means = [row.independent.mean for row in rows]
+    half = [row.independent.high - row.independent.mean for row in rows]
+    axes.errorbar(means, [row.method for row in rows], xerr=half, fmt="o", color="#0b5f8a")
     axes.axvline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     axes.set_xlabel("Bradley-Terry log strength, 95% interval")
     axes.spines[["top", "right", "left"]].set_visible(False)
