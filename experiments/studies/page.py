@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datamodules.files import replacing, write_text
-from experiments.reports import tables
 from metrics.functional.bootstrap import Interval
 
 if TYPE_CHECKING:
@@ -31,17 +30,6 @@ def markdown_page(title: str, command: str, parts: Iterable[str]) -> str:
     """
     shown = [f"    {command}"] if command else []
     return "\n\n".join([f"# {title}", *shown, *parts]) + "\n"
-
-
-def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]], text: int = 1) -> str:
-    """Return a table in Markdown.
-
-    Args:
-        columns: Headings.
-        rows: Cells as text.
-        text: Number of columns, from the left, that are left-aligned; the others are numbers.
-    """
-    return tables.markdown_table(columns, rows)
 
 
 def write_results(out: Path, page: str, results: Any, names: tuple[str, str]) -> None:

@@ -110,8 +110,9 @@ def _measure(weights: Path, videos: int, seed: int) -> dict[str, dict[str, Any]]
 
 def page(results: Mapping[str, Any], command: str) -> str:
     """Return the report of the numbers in `results.json`."""
+    from experiments.reports.tables import markdown_table
     from experiments.studies.features.corruptions import DAMAGES, Noticed
-    from experiments.studies.page import markdown_page, markdown_table
+    from experiments.studies.page import markdown_page
 
     parts = [EXPLANATION.replace("\n", " ").format(**results["settings"])]
     if results["skill"] is not None:
@@ -133,5 +134,5 @@ def page(results: Mapping[str, Any], command: str) -> str:
             summary.append([title, name, ", ".join(rising), f"{clear} of {total}"])
     columns = ["distance", "network", "increases with every level of", "scores above 3"]
     digests = "\n".join(f"- {name}: `{one['digest']}`" for name, one in networks.items())
-    parts += ["## Summary", markdown_table(columns, summary, text=3), digests]
+    parts += ["## Summary", markdown_table(columns, summary), digests]
     return markdown_page("What do the video distances detect?", command, parts)

@@ -1,50 +1,78 @@
-"""Study 1's report: tables in Markdown, and a plot by genre and speed."""
+"""The flow study's page and figures, made from the numbers in `results.json`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.studies.flow.runs import TrainedRun, table_of_losses, table_of_runs
+from experiments.config.load import to_dict
+from experiments.errors import SettingsError
+from experiments.reports.tables import markdown_table
+from experiments.runs.folder import RunFolder
+from experiments.studies.page import draw_bars, interval, markdown_page, new_figure, save_figure
 from metrics.functional.bootstrap import Interval, cluster_bootstrap
 
 Row = Mapping[str, Any]
+#: A run of stage 1: its title, steps, whether key points supervised it, its settings by dotted
+#: name, the last validation scores, and (steps done, foreground PSNR gain in dB) at each.
+TrainedRun = dict[str, Any]
 
-#: Measure, rival, title and unit of the first table; a rival is another column of the rows.
+#: Rows of the first table: measure, baseline (another measure) and title.
 MEASURES = (
-    ("epe", "epe_zero", "end-point error where the figure moves", "px"),
-    ("angle", None, "angle between found and true motion", "degrees"),
-    ("hidden_iou", None, "overlap (IoU) of found and true hidden areas", ""),
-    ("change", "change_zero", "error of the flow's change from frame to frame", "px"),
-    ("l1", "l1_copy", "foreground L1 of the picture", ""),
-    ("l1_ratio", None, "the same as a share of copying", ""),
-    ("psnr", "psnr_copy", "foreground PSNR", "dB"),
-    ("psnr_gain", None, "foreground PSNR above copying", "dB"),
-    ("ssim", "ssim_copy", "SSIM of whole pictures", ""),
-    ("between", "between_end", "foreground L1 of the pose in between, from the mean flow", ""),
-    ("align_made", "align_true", "2D-MM Align (corrected) of reconstructed clips", ""),
-    ("align_lost", None, "what reconstruction loses of it", ""),
+    ("epe", "epe_zero", "end-point error where the figure moves (px)"),
+    ("angle", None, "angle between found and true motion (degrees)"),
+    ("hidden_iou", None, "overlap (IoU) of found and true hidden areas"),
+    ("change", "change_zero", "error of the flow's change from frame to frame (px)"),
+    ("l1", "l1_copy", "foreground L1 of the frame"),
+    ("l1_ratio", None, "the same as a share of copying"),
+    ("psnr", "psnr_copy", "foreground PSNR (dB)"),
+    ("psnr_gain", None, "foreground PSNR above copying (dB)"),
+    ("ssim", "ssim_copy", "SSIM of whole frames"),
+    ("between", "between_end", "foreground L1 of the pose in between, from the mean flow"),
+    ("align_made", "align_true", "2D-MM Align (corrected) of reconstructed clips"),
+    ("align_lost", None, "loss of 2D-MM Align by reconstruction"),
 )
 REAL = (
-    ("l1", "l1_copy", "foreground L1 of the picture", ""),
-    ("psnr_gain", None, "foreground PSNR above copying", "dB"),
-    ("epe_dis", "epe_zero_dis", "distance to DIS flow where it moves", "px"),
-    ("epe_farneback", "epe_zero_farneback", "distance to Farneback flow where it moves", "px"),
-    ("l1_dis", None, "foreground L1 of the reference warped by DIS", ""),
-    ("l1_farneback", None, "foreground L1 of the reference warped by Farneback", ""),
+    ("l1", "l1_copy", "foreground L1 of the frame"),
+    ("psnr_gain", None, "foreground PSNR above copying (dB)"),
+    ("epe_dis", "epe_zero_dis", "distance to DIS flow where it moves (px)"),
+    ("epe_farneback", "epe_zero_farneback", "distance to Farneback flow where it moves (px)"),
+    ("l1_dis", None, "foreground L1 of the reference warped by DIS"),
+    ("l1_farneback", None, "foreground L1 of the reference warped by Farneback"),
 )
-SPEEDS = ("slow", "middle", "fast")
-CONTRASTS = ("strong contrast", "middle contrast", "faint")
+#: Measures by which runs are compared.
+COMPARED = {
+    "epe": "end-point error, px",
+    "angle": "angle, degrees",
+    "hidden_iou": "hidden areas, IoU",
+    "change": "change of flow, px",
+    "l1_ratio": "L1, share of copying",
+    "psnr_gain": "PSNR above copying, dB",
+    "ssim": "SSIM",
+    "between_ratio": "pose in between, share of the better end",
+    "align_lost": "2D-MM Align lost",
+}
+GROUPED = ("epe", "change", "angle", "hidden_iou", "l1_ratio", "psnr_gain", "ssim")
+SPEEDS = ("slow", "medium", "fast")
+CONTRASTS = ("strong contrast", "medium contrast", "weak contrast")
+#: Settings that say where and how a run was kept, not how it was trained.
+_APART = ("out", "data", "autoencoder", "resume", "preset", "run.")
+_TICKS = (100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+SETTING = """{run}, {clips} rendered dances of held-out people to held-out music (seed {seed}),
+{frames} frames of {size} pixels; the first frame is the reference. Means over clips; intervals: 95%
+bootstrap, resampled by song. The baseline of a flow is zero flow, of a frame the reference itself,
+of a pose in between the better of its two ends."""
+GROUPS = """Contrast: how far copying the reference is from the truth. Each genre is one song, so
+its intervals are over clips."""
 
 
 def summaries(rows: Sequence[Row]) -> dict[str, Interval]:
-    """Mean and 95% interval of every number of the rows.
+    """Return the mean and 95% interval of every number of the rows.
 
-    Clustered by music, or by clip where all dance to the same piece.
+    Clustered by song, or by clip where all dance to the same song.
     """
     if not rows:
         return {}
@@ -55,127 +83,168 @@ def summaries(rows: Sequence[Row]) -> dict[str, Interval]:
     return {name: cluster_bootstrap([row[name] for row in rows], clusters) for name in names}
 
 
-def by_speed(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows in thirds of their true motion's speed."""
-    order = sorted(rows, key=lambda row: row["speed"])
-    thirds = np.array_split(np.arange(len(order)), len(SPEEDS))
-    return {name: [order[i] for i in third] for name, third in zip(SPEEDS, thirds, strict=True)}
-
-
-def by_contrast(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows in thirds of how well copying scores: a faint figure is already nearly its wall."""
-    order = sorted(rows, key=lambda row: row["psnr_copy"])
-    thirds = np.array_split(np.arange(len(order)), len(CONTRASTS))
-    return {name: [order[i] for i in t] for name, t in zip(CONTRASTS, thirds, strict=True)}
+def thirds(rows: Sequence[Row], by: str, names: Sequence[str]) -> dict[str, list[Row]]:
+    """Return the rows in thirds of a measure, from low to high."""
+    order = sorted(rows, key=lambda row: row[by])
+    parts = np.array_split(np.arange(len(order)), len(names))
+    return {name: [order[i] for i in part] for name, part in zip(names, parts, strict=True)}
 
 
 def by_genre(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows by genre."""
-    found: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: row["genre"]):
-        found.setdefault(row["genre"], []).append(row)
+    """Return the rows by genre."""
+    genres = sorted({row["genre"] for row in rows})
+    return {genre: [row for row in rows if row["genre"] == genre] for genre in genres}
+
+
+def read_run(path: Path) -> TrainedRun:
+    """Return what is needed of a run folder of `dabfusion train autoencoder`.
+
+    Raises:
+        SettingsError: If it is not a run, or one without a validation.
+    """
+    folder = RunFolder(path)
+    settings = folder.read_settings()
+    lines = [line for line in folder.read_metrics() if "val/psnr_gain" in line]
+    if not lines:
+        raise SettingsError(
+            f'"{path}" has no validation of stage 1 in metrics.jsonl: give a run of `dabfusion '
+            "train autoencoder` that was validated at least once."
+        )
+    lines.sort(key=lambda line: line["step"])
+    loss, steps = settings.stage1.loss, settings.stage1.train.steps
+    labels = max(loss.joints, loss.teacher_flow, loss.teacher_occlusion) > 0
+    last = lines[-1].items()
+    return {
+        "title": f"{steps:,} steps, {'joints' if labels else 'no labels'}",
+        "steps": steps,
+        "labels": labels,
+        "curve": [(line["step"] + 1, line["val/psnr_gain"]) for line in lines],
+        "val": {k.removeprefix("val/"): v for k, v in last if k.startswith("val/")},
+        "settings": _dotted(to_dict(settings)),
+    }
+
+
+def changes(settings: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """Return the settings that differ from the first ones, as words of the command line."""
+    found = [
+        f"{name}={value}"
+        for name, value in settings.items()
+        if value != first.get(name) and not name.startswith(_APART)
+    ]
+    return " ".join(found) or "nothing"
+
+
+def _dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        inner = _dotted(value, f"{prefix}{name}.") if isinstance(value, Mapping) else None
+        found |= {f"{prefix}{name}": value} if inner is None else inner
     return found
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Trainings beside each other; empty lists leave their section out."""
-
-    measured: Sequence[tuple[TrainedRun, Mapping[str, Interval]]] = ()
-    """Runs that were measured on the rendered clips, the report's own first."""
-    curves: Sequence[TrainedRun] = ()
-    losses: Sequence[TrainedRun] = ()
-
-
-def write_report(
-    rendered: Sequence[Row],
-    real: Sequence[Row],
-    settings: Mapping[str, Any],
-    compared: Comparison,
-) -> str:
-    """The whole report in Markdown; its pictures lie beside it."""
+def page(results: Mapping[str, Any], command: str) -> str:
+    """Return the report of the numbers in `results.json`."""
+    settings = results["settings"]
+    rendered = [row for row in results["clips"] if "genre" in row]
+    real = [row for row in results["clips"] if "genre" not in row]
+    speeds = thirds(rendered, "speed", SPEEDS)
+    groups = {**speeds, **thirds(rendered, "psnr_copy", CONTRASTS), **by_genre(rendered)}
     parts = [
-        "# How accurate is the flow?",
-        f"`dabfusion study flow`: {settings['run']}, {settings['clips']} rendered dances of "
-        f"held-out persons to held-out music (seed {settings['seed']}), {settings['frames']} "
-        f"frames of {settings['size']} pixels, the first one the reference. Means over clips; "
-        "intervals: 95%, bootstrap over pieces of music. The rival of a flow is none at all, of a "
-        "picture the reference itself, of a pose in between the better end.",
+        SETTING.replace("\n", " ").format(**settings),
         "## Rendered dancers",
-        _table(rendered, MEASURES),
-        "![rendered dancers](dancers.png)",
+        _measures(rendered, MEASURES),
+        "![Rendered dancers](dancers.png)",
         "## By speed, contrast and genre",
-        "Contrast: how far copying is from the truth. Each genre is one piece of music, so its "
-        "intervals are over clips.",
-        "![errors by genre and speed](flow.png)",
-        _groups({**by_speed(rendered), **by_contrast(rendered), **by_genre(rendered)}),
+        GROUPS.replace("\n", " "),
+        "![Errors by genre and speed](flow.png)",
+        markdown_table(["", "clips", "speed", *GROUPED], map(_group, groups, groups.values())),
     ]
-    if compared.measured:
-        parts += ["## Labels and length of training", table_of_runs(compared.measured)]
-        parts += ["![gain over steps](curves.png)"]
-        parts += ["Validation during training: held-out persons, pairs of frames."]
-    if compared.losses:
-        first = compared.losses[0]
+    if results["beside"]:
+        titles = list(results["beside"])
+        rows = [
+            [title, *(interval(results["beside"][run][name]).text(3) for run in titles)]
+            for name, title in COMPARED.items()
+        ]
+        parts += ["## Labels and length of training", markdown_table(["", *titles], rows)]
+    if results["curves"]:
+        parts += ["![PSNR gain over steps](curves.png)"]
+        parts += ["Validation during training: held-out people, pairs of frames."]
+    if results["losses"]:
+        first = results["losses"][0]["settings"]
         parts += [
             "## Which losses",
-            f"Last validation after {first.title}; one setting changed at a time.",
-            table_of_losses(compared.losses),
+            f"Last validation after {first['stage1.train.steps']:,} steps; one setting changed at "
+            "a time.",
+            losses_table(results["losses"]),
         ]
     if real:
         parts += [
             "## Real clips",
             f"{len(real)} videos, stage 1 of {settings['videos_run']}, {settings['videos_size']} "
-            "pixels. Optical flow serves as a rival and as a yardstick, not as the truth.",
-            _table(real, REAL),
-            "![flow of real clips](videos.png)",
+            "pixels. Optical flow is a baseline and a reference point here, not the truth.",
+            _measures(real, REAL),
+            "![Flow of real clips](videos.png)",
         ]
-    return "\n\n".join(parts) + "\n"
+    return markdown_page("How accurate is the flow?", command, parts)
+
+
+def losses_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of each run's last validation and its changes from the first run."""
+    names = ("l1_ratio", "l1_ratio_deformed", "psnr_gain")
+    columns = ["changed", "L1, share of copying", "of the warp alone", "PSNR above copying, dB"]
+    first = runs[0]["settings"]
+    rows = [
+        [changes(run["settings"], first), *(f"{run['val'][name]:.3f}" for name in names)]
+        for run in runs
+    ]
+    return markdown_table(columns, rows)
+
+
+def _measures(rows: Sequence[Row], measures: Sequence[tuple[str, str | None, str]]) -> str:
+    found = summaries(rows)
+    return markdown_table(
+        ["", "found", "baseline"],
+        [
+            [title, found[name].text(3), found[baseline].text(3) if baseline else ""]
+            for name, baseline, title in measures
+        ],
+    )
+
+
+def _group(name: str, rows: Sequence[Row]) -> list[str]:
+    found = summaries(rows)
+    cells = [found[measure].text() for measure in GROUPED]
+    return [name, str(len(rows)), f"{found['speed'].mean:.2f}", *cells]
 
 
 def draw_groups(rows: Sequence[Row], path: Path) -> None:
-    """End-point error and foreground L1 by genre and speed, as a PNG."""
-    from matplotlib.figure import Figure
-
-    groups = {**by_speed(rows), **by_genre(rows)}
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    for axes, (name, rival, title) in zip(
-        figure.subplots(1, 2),
-        (("epe", "epe_zero", "End-point error, px"), ("l1", "l1_copy", "Foreground L1")),
-        strict=True,
-    ):
-        for place, group in enumerate(groups.values()):
-            found = summaries(group)
-            spread = [[found[name].mean - found[name].low], [found[name].high - found[name].mean]]
-            axes.bar(place, found[name].mean, color="#3b6ea5")
-            if np.isfinite(spread).all():
-                axes.errorbar(place, found[name].mean, yerr=spread, color="black", capsize=2)
-            axes.plot([place - 0.4, place + 0.4], [found[rival].mean] * 2, color="#b5482f")
+    """Draw the end-point error and foreground L1 by speed and genre, and those of zero flow."""
+    groups = {**thirds(rows, "speed", SPEEDS), **by_genre(rows)}
+    found = [summaries(group) for group in groups.values()]
+    figure, panels = new_figure(1, 2, 9, 3.4)
+    titles = (("epe", "epe_zero", "End-point error, px"), ("l1", "l1_copy", "Foreground L1"))
+    for axes, (name, baseline, title) in zip(panels, titles, strict=True):
+        draw_bars(axes, range(len(found)), [one[name] for one in found], color="#3b6ea5")
+        for place, one in enumerate(found):
+            axes.plot([place - 0.4, place + 0.4], [one[baseline].mean] * 2, color="#b5482f")
         axes.set_xticks(range(len(groups)), list(groups), rotation=60)
-        axes.set_title(f"{title} (red: no flow)", fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+        axes.set_title(f"{title} (red: zero flow)", fontsize=10)
+    save_figure(figure, path)
 
 
-def _table(rows: Sequence[Row], measures: Sequence[tuple[str, str | None, str, str]]) -> str:
-    found = summaries(rows)
-    lines = ["| | found | rival |", "| --- | --- | --- |"]
-    for name, rival, title, unit in measures:
-        of = f" ({unit})" if unit else ""
-        other = str(found[rival]) if rival else ""
-        lines.append(f"| {title}{of} | {found[name]} | {other} |")
-    return "\n".join(lines)
-
-
-def _groups(groups: Mapping[str, Sequence[Row]]) -> str:
-    names = ("epe", "change", "angle", "hidden_iou", "l1_ratio", "psnr_gain", "ssim")
-    lines = ["| | clips | speed | " + " | ".join(names) + " |"]
-    lines.append("| --- " * (len(names) + 3) + "|")
-    for group, rows in groups.items():
-        found = summaries(rows)
-        cells = [f"{found['speed'].mean:.2f}"]
-        for name in names:
-            of = found[name]
-            ends = f" [{of.low:.2f}, {of.high:.2f}]" if np.isfinite(of.low) else ""
-            cells.append(f"{of.mean:.2f}{ends}")
-        lines.append(f"| {group} | {len(rows)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def draw_curves(runs: Sequence[TrainedRun], path: Path) -> None:
+    """Draw the PSNR gain over the steps done; dashed without labels."""
+    figure, (axes,) = new_figure(1, 1, 7, 3.8)
+    for number, run in enumerate(sorted(runs, key=lambda run: (run["labels"], run["steps"]))):
+        steps, gains = zip(*run["curve"], strict=True)
+        style = "o-" if run["labels"] else "s--"
+        axes.plot(steps, gains, style, label=run["title"], color=f"C{number}", markersize=3)
+    done = [steps for run in runs for steps, _ in run["curve"]]
+    axes.set_xscale("log")
+    axes.set_xticks(_TICKS, [f"{steps:,}" for steps in _TICKS])
+    axes.minorticks_off()
+    axes.set_xlim(0.8 * min(done), 1.3 * max(done))
+    axes.set(xlabel="optimizer steps done", ylabel="foreground PSNR above copying, dB")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    save_figure(figure, path)

@@ -161,9 +161,10 @@ def _score_folders(given: list[str]) -> dict[str, dict[str, Any]]:
 
 def page(results: Mapping[str, Any], command: str) -> str:
     """Return the report of the numbers in `results.json`."""
+    from experiments.reports.tables import markdown_table
     from experiments.studies.metric.members import MEMBERS
     from experiments.studies.metric.sweeps import SWEEPS
-    from experiments.studies.page import markdown_page, markdown_table
+    from experiments.studies.page import markdown_page
 
     sweeps, needed = results["sweeps"], results["clips_needed"]
     summary = []
@@ -219,7 +220,8 @@ def page(results: Mapping[str, Any], command: str) -> str:
 
 
 def _folder_table(folders: Mapping[str, Mapping[str, Any]]) -> str:
-    from experiments.studies.page import interval, markdown_table
+    from experiments.reports.tables import markdown_table
+    from experiments.studies.page import interval
 
     counts = [interval(means["corrected"]) for means in folders.values()]
     rows = [["clips", *(f"{count.clips} of {count.clusters} songs" for count in counts)]]

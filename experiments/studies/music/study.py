@@ -130,7 +130,8 @@ def _reachable(classes: list[str], songs: list[str]) -> float:
 
 def page(results: Mapping[str, Any], command: str) -> str:
     """Return the report of the numbers in `results.json`."""
-    from experiments.studies.page import interval, markdown_page, markdown_table
+    from experiments.reports.tables import markdown_table
+    from experiments.studies.page import interval, markdown_page
 
     def cell(row: Mapping[str, float]) -> str:
         return f"{interval(row).text(2)} ({row['other_music']:.2f})"

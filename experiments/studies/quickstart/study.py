@@ -77,7 +77,8 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def page(runs: Sequence[dict[str, Any]], command: str) -> str:
     """Return the page of the numbers in `runs.json`."""
-    from experiments.studies.page import interval, markdown_page, markdown_table
+    from experiments.reports.tables import markdown_table
+    from experiments.studies.page import interval, markdown_page
 
     rows = []
     for run in runs:

@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
 
 def page(points: Sequence[Point], default: Choice, command: str) -> str:
     """Return the page; the first point is the true flow's, and `default` is marked."""
-    from experiments.studies.page import markdown_page, markdown_table
+    from experiments.reports.tables import markdown_table
+    from experiments.studies.page import markdown_page
 
     rows = []
     for point in points:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from experiments.studies.features import study as features
+from experiments.studies.flow import report as flow
 from experiments.studies.metric import study as metric
 from experiments.studies.music import study as music
-from experiments.studies.page import interval, markdown_table
+from experiments.studies.page import interval
 from experiments.studies.quickstart import study as quickstart
 from experiments.studies.sampling.points import Choice, Point
 from experiments.studies.sampling.study import draw_curves
@@ -36,11 +37,6 @@ def assert_same_page(page: str, name: str) -> None:
 def test_an_interval_survives_json() -> None:
     given = Interval(0.5, 0.25, 0.75, 4, 2)
     assert interval(json.loads(json.dumps(vars(given)))) == given
-
-
-def test_numbers_of_a_table_are_right_aligned() -> None:
-    text = markdown_table(["a", "b"], [["x", "1"], ["y|z", "2"]])
-    assert text.splitlines() == ["| a | b |", "| --- | ---: |", "| x | 1 |", r"| y\|z | 2 |"]
 
 
 def test_sampling(tmp_path: Path) -> None:
@@ -91,3 +87,13 @@ def test_quickstart(tmp_path: Path) -> None:
     assert_same_page(quickstart.page(runs, command), "quickstart/README.md")
     quickstart.draw_curve(runs[:4], tmp_path)
     assert (tmp_path / "curve.png").stat().st_size > 9000
+
+
+def test_flow(tmp_path: Path) -> None:
+    results = numbers("flow/results.json")
+    command = "dabfusion study flow RUN --beside RUN ... --curves RUN ... --losses RUN ..."
+    command += " --videos VIDEOS --videos-autoencoder RUN --videos-size 128"
+    assert_same_page(flow.page(results, command), "flow/report.md")
+    rows = [row for row in results["clips"] if "genre" in row]
+    flow.draw_groups(rows, tmp_path / "flow.png")
+    assert (tmp_path / "flow.png").stat().st_size > 9000

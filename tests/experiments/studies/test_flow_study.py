@@ -1,7 +1,8 @@
-"""Study 1: its errors by hand, the truth scored as perfect, and a whole tiny run."""
+"""The flow study: its errors by hand, the truth scored as perfect, and a whole tiny run."""
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -9,20 +10,29 @@ import pytest
 import torch
 from tiny_models import tiny_autoencoder
 
+from datamodules.errors import DataError
 from datamodules.media.video import write_video
 from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments.cli import main
 from experiments.config.load import load_settings
 from experiments.errors import SettingsError
 from experiments.runs.folder import RunFolder
+from experiments.studies.flow import clips
 from experiments.studies.flow.measure import (
     flow_errors,
+    frame_scores,
     hidden_overlap,
-    picture_scores,
     pixel_flow,
 )
-from experiments.studies.flow.report import by_contrast, by_speed, summaries
-from experiments.studies.flow.runs import changes, read_run, table_of_losses
+from experiments.studies.flow.report import (
+    CONTRASTS,
+    SPEEDS,
+    changes,
+    losses_table,
+    read_run,
+    summaries,
+    thirds,
+)
 from lightning_modules.checkpoints import save_autoencoder
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.warp import coordinate_grid
@@ -81,9 +91,9 @@ def test_the_true_flow_of_a_rendered_clip_scores_as_the_truth() -> None:
     warped = torch.nn.functional.grid_sample(
         video[:1].expand(8, -1, -1, -1), grid, align_corners=True
     )
-    # What the dancer hid in the reference no flow can show: a decoder has to paint it.
+    # Flow cannot show what is hidden in the reference: a decoder has to generate it.
     painted = torch.where(visible.bool(), warped, video)
-    scores = picture_scores(video[:1], video, painted, warped)
+    scores = frame_scores(video[:1], video, painted, warped)
     assert scores["l1_ratio"] < 0.35
     assert scores["l1_ratio"] < scores["l1_ratio_deformed"] < 0.8
     assert scores["ssim"] > scores["ssim_copy"]
@@ -91,9 +101,9 @@ def test_the_true_flow_of_a_rendered_clip_scores_as_the_truth() -> None:
 
 def test_groups_share_the_clips() -> None:
     rows = [{"music": f"m{i % 3}", "genre": "BR", "speed": float(i), "epe": 1.0} for i in range(7)]
-    thirds = by_speed(rows)
-    assert [len(group) for group in thirds.values()] == [3, 2, 2]
-    assert thirds["fast"][-1]["speed"] == 6.0
+    groups = thirds(rows, "speed", SPEEDS)
+    assert [len(group) for group in groups.values()] == [3, 2, 2]
+    assert groups["fast"][-1]["speed"] == 6.0
     assert summaries(rows)["speed"].mean == pytest.approx(3.0)
 
 
@@ -105,7 +115,7 @@ def run_folder(path: Path, gains: list[float], **loss: float) -> Path:
     folder.write_settings(settings)
     scores = {"val/l1_ratio": 0.5, "val/l1_ratio_deformed": 0.6}
     lines = [{"step": 10 * i + 9, "val/psnr_gain": gain, **scores} for i, gain in enumerate(gains)]
-    # Not in order of time: a run that went on after a kill appends.
+    # Not in order of time: a run that is resumed appends.
     folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in reversed(lines)))
     save_autoencoder(tiny(True), folder.export)
     return path
@@ -114,12 +124,13 @@ def run_folder(path: Path, gains: list[float], **loss: float) -> Path:
 def test_runs_are_told_apart_by_what_was_changed(tmp_path: Path) -> None:
     first = read_run(run_folder(tmp_path / "first", [1.0, 2.5]))
     other = read_run(run_folder(tmp_path / "other", [1.0, 2.0], raw=0.0, joints=1.0))
-    assert first.curve == [(10, 1.0), (20, 2.5)]
-    assert (first.title, other.title) == ("20 steps, no labels", "20 steps, joints")
-    assert changes(first, first) == "as it is"
-    assert changes(other, first) == "stage1.loss.raw=0.0 stage1.loss.joints=1.0"
-    table = table_of_losses([first, other])
-    assert table.splitlines()[2] == "| as it is | 0.500 | 0.600 | 2.500 |"
+    assert first["curve"] == [(10, 1.0), (20, 2.5)]
+    assert (first["title"], other["title"]) == ("20 steps, no labels", "20 steps, joints")
+    assert changes(first["settings"], first["settings"]) == "nothing"
+    changed = changes(other["settings"], first["settings"])
+    assert changed == "stage1.loss.raw=0.0 stage1.loss.joints=1.0"
+    table = losses_table([first, other])
+    assert table.splitlines()[2] == "| nothing | 0.500 | 0.600 | 2.500 |"
     (tmp_path / "other" / "metrics.jsonl").write_text("")
     with pytest.raises(SettingsError, match="no validation"):
         read_run(tmp_path / "other")
@@ -127,8 +138,26 @@ def test_runs_are_told_apart_by_what_was_changed(tmp_path: Path) -> None:
 
 def test_contrast_is_how_far_copying_is_from_the_truth() -> None:
     rows = [{"psnr_copy": float(x)} for x in (9, 12, 8, 11, 10, 7)]
-    found = {k: [row["psnr_copy"] for row in v] for k, v in by_contrast(rows).items()}
-    assert found == {"strong contrast": [7, 8], "middle contrast": [9, 10], "faint": [11, 12]}
+    groups = thirds(rows, "psnr_copy", CONTRASTS)
+    found = {k: [row["psnr_copy"] for row in v] for k, v in groups.items()}
+    expected = {"strong contrast": [7, 8], "medium contrast": [9, 10], "weak contrast": [11, 12]}
+    assert found == expected
+
+
+def test_a_video_that_hangs_or_is_damaged_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "hangs.mp4")  # its reader waits forever, as on some damaged headers
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 40)
+    monkeypatch.setattr(clips, "PATIENCE_S", 5.0)
+    with pytest.raises(DataError, match="None of the videos"):
+        clips.read_videos(tmp_path, 3, 32)
+    write_video(tmp_path / "good.mp4", render_clip(DanceSpec(seconds=0.6, size=48)).frames, 10.0)
+    found = clips.read_videos(tmp_path, 3, 32)
+    assert {name: tuple(video.shape) for name, video in found.items()} == {"good": (3, 3, 32, 32)}
+    said = capsys.readouterr().err
+    assert "Left out: hangs: Decoding it did not end within 5 s" in said
+    assert "Left out: noise" in said
 
 
 def test_a_tiny_study_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
