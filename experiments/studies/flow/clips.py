@@ -30,7 +30,7 @@ from experiments.studies.flow.measure import (
     pixel_occlusion,
 )
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
-from metrics.functional.optical_flow import flow_between, to_grey
+from metrics.functional.optical_flow import flow_between, to_gray
 
 FPS = 10.0
 METHODS = ("dis", "farneback")
@@ -169,7 +169,7 @@ def measure_videos(
 def optical_flow(video: Tensor, method: str) -> Tensor:
     """Return flow (T, H, W, 2) in pixels from every frame of (T, 3, H, W) to the first."""
     between = flow_between(method)  # type: ignore[arg-type]
-    gray = to_grey(video).numpy()
+    gray = to_gray(video).numpy()
     return torch.stack([torch.from_numpy(between(frame, gray[0])) for frame in gray])
 
 

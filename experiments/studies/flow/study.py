@@ -145,7 +145,7 @@ def draw_dancers(
     from datamodules.synthetic.dataset import dance_names, render_clip
     from experiments.studies.flow.clips import true_flow
     from experiments.studies.flow.measure import pixel_flow
-    from lightning_modules.viz import flow_colours
+    from lightning_modules.viz import flow_colors
 
     size = specs[0].size
     names = dance_names(specs[0].seed, 0)
@@ -157,13 +157,13 @@ def draw_dancers(
         true = true_flow(clip, [at], size)[0][0]
         largest = float(true.norm(dim=-1).max())
         row = {"reference": video[0], "driving": video[at]}
-        flows = {"true flow": flow_colours(true, largest)}
+        flows = {"true flow": flow_colors(true, largest)}
         for title, network in networks.items():
             with torch.no_grad():
                 output = network(video[:1], video[None, at : at + 1])
             row[f"frame\n{title}"] = output.prediction[0, 0]
             found = pixel_flow(network, output.latent_flow[0], size)[0]
-            flows[f"flow\n{title}"] = flow_colours(found, largest)
+            flows[f"flow\n{title}"] = flow_colors(found, largest)
         rows.append(row | flows)
     _draw_sheet(rows, path)
 
@@ -179,7 +179,7 @@ def draw_video_flows(
 
     from experiments.studies.flow.clips import METHODS, optical_flow
     from experiments.studies.flow.measure import pixel_flow
-    from lightning_modules.viz import flow_colours
+    from lightning_modules.viz import flow_colors
 
     rows = []
     for video in videos.values():
@@ -190,7 +190,7 @@ def draw_video_flows(
         flows |= {method: optical_flow(pair, method)[1] for method in METHODS}
         lengths = torch.stack([flow.norm(dim=-1) for flow in flows.values()])
         largest = float(lengths.quantile(0.99))
-        rows.append({title: flow_colours(flow, largest) for title, flow in flows.items()})
+        rows.append({title: flow_colors(flow, largest) for title, flow in flows.items()})
     _draw_sheet(rows, path)
 
 
@@ -202,7 +202,7 @@ def _farthest(video: Tensor) -> int:
 def _draw_sheet(rows: list[dict[str, Tensor]], path: Path) -> None:
     """Draw a grid of images (3, H, W) with the titles of the first row, and the color wheel."""
     from experiments.studies.page import new_figure, save_figure
-    from lightning_modules.viz import colour_wheel
+    from lightning_modules.viz import color_wheel
 
     columns = len(rows[0]) + 1
     figure, panels = new_figure(len(rows), columns, 1.25 * columns, 1.25 * len(rows) + 0.4)
@@ -212,6 +212,6 @@ def _draw_sheet(rows: list[dict[str, Tensor]], path: Path) -> None:
         for axes, (title, image) in zip(panels[number * columns :], row.items(), strict=False):
             axes.imshow(image.clamp(0, 1).movedim(0, -1).numpy(), interpolation="nearest")
             axes.set_title(title if number == 0 else "", fontsize=7)
-    panels[columns - 1].imshow(colour_wheel(64).movedim(0, -1).numpy())
+    panels[columns - 1].imshow(color_wheel(64).movedim(0, -1).numpy())
     panels[columns - 1].set_title("direction\nof motion", fontsize=7)
     save_figure(figure, path)
