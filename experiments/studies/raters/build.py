@@ -15,8 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from datamodules.errors import DataError
 from datamodules.files import VIDEO_SUFFIXES, write_text
 from experiments.errors import SettingsError
+from experiments.evaluation.guarded import GuardedProcess
 from experiments.reports.page import render_page
 from experiments.studies.raters.answers import FORMAT, VERSION
 
@@ -98,27 +100,28 @@ def build_study(
     videos = out / "page" / "videos"
     videos.mkdir(parents=True)
     total = len(names) + plan.checks
-    motion = {}
-    for number, ((method, clip), name) in enumerate(names.items(), 1):
-        motion[method, clip] = _encode(clips[method][clip], videos / f"{name}.mp4")
-        if progress:
-            progress(number, total)
-    trials = _pairs(clips, names, plan.seed)
-    # Catch trials use the clips that move most: in others a frozen frame is hard to tell.
-    lively = itertools.cycle(sorted(names, key=lambda source: -motion[source]))
-    swap = random.Random(f"{plan.seed} checks")
-    for number, (method, clip) in enumerate(itertools.islice(lively, plan.checks)):
-        still = _opaque(plan.seed, "check", str(number), method, clip)
-        _encode(clips[method][clip], videos / f"{still}.mp4", frozen=True)
-        right, wrong = swap.choice(("ab", "ba"))
-        trials[_opaque(plan.seed, "trial", still)] = {
-            "kind": "check",
-            "clip": clip,
-            "right": right,
-            "videos": {right: names[method, clip], wrong: still},
-        }
-        if progress:
-            progress(len(names) + number + 1, total)
+    with GuardedProcess() as guarded:
+        motion = {}
+        for number, ((method, clip), name) in enumerate(names.items(), 1):
+            motion[method, clip] = _encode(guarded, clips[method][clip], videos / f"{name}.mp4")
+            if progress:
+                progress(number, total)
+        trials = _pairs(clips, names, plan.seed)
+        # Catch trials use the clips that move most: in others a frozen frame is hard to tell.
+        lively = itertools.cycle(sorted(names, key=lambda source: -motion[source]))
+        swap = random.Random(f"{plan.seed} checks")
+        for number, (method, clip) in enumerate(itertools.islice(lively, plan.checks)):
+            still = _opaque(plan.seed, "check", str(number), method, clip)
+            _encode(guarded, clips[method][clip], videos / f"{still}.mp4", frozen=True)
+            right, wrong = swap.choice(("ab", "ba"))
+            trials[_opaque(plan.seed, "trial", still)] = {
+                "kind": "check",
+                "clip": clip,
+                "right": right,
+                "videos": {right: names[method, clip], wrong: still},
+            }
+            if progress:
+                progress(len(names) + number + 1, total)
     _write(out, plan, sorted(methods), dict(sorted(trials.items())))
     return out / "page" / "index.html"
 
@@ -178,14 +181,24 @@ def _opaque(seed: int, *parts: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def _encode(source: Path, target: Path, frozen: bool = False) -> float:
-    """Encode a video for the page and return its mean absolute frame difference (0 to 255)."""
+def _encode(guarded: GuardedProcess, source: Path, target: Path, frozen: bool = False) -> float:
+    """Encode a video for the page and return its mean absolute frame difference (0 to 255).
+
+    This happens in another process, since a damaged video can crash or block its decoder.
+    """
+    try:
+        return guarded.call(_encode_video, source, target, frozen)
+    except DataError as error:
+        raise DataError(f"{source} cannot be shown to raters: {error}") from error
+
+
+def _encode_video(source: Path, target: Path, frozen: bool) -> float:
     from datamodules.media.video import probe, read_audio, read_frames, write_video
 
     info = probe(source)
     if not info.has_audio:
         raise SettingsError(f"{source} has no sound; raters must hear the music they judge.")
-    frames = read_frames(source, None)
+    frames = read_frames(source, reader="av")
     small = frames[:, :, ::2, ::2].float()
     motion = float((small[1:] - small[:-1]).abs().mean()) if len(frames) > 1 else 0.0
     if frozen:

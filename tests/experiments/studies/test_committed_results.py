@@ -2,11 +2,15 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments.arguments import Parser
+from experiments.cli import build_parser, load_command
+from experiments.config.load import settings_from_words
 from experiments.studies.features import study as features
 from experiments.studies.flow import report as flow
 from experiments.studies.metric import study as metric
@@ -97,3 +101,26 @@ def test_flow(tmp_path: Path) -> None:
     rows = [row for row in results["clips"] if "genre" in row]
     flow.draw_groups(rows, tmp_path / "flow.png")
     assert (tmp_path / "flow.png").stat().st_size > 9000
+
+
+def commands() -> list[list[str]]:
+    """The words of every command line of the committed pages."""
+    found = []
+    for path in sorted(RESULTS.rglob("*.md")):
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"^ *dabfusion .*", text, re.MULTILINE):
+            plain = line.replace("...", "").replace("MINUTES", "5")
+            found.append(shlex.split(plain, comments=True)[1:])
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_commands_of_the_pages_parse(words: list[str]) -> None:
+    verb, *rest = words
+    parser = build_parser(verb)
+    if verb == "study":
+        parser = Parser(f"dabfusion study {rest[0]}")
+        load_command("study").add_nested_arguments(rest.pop(0), parser)
+    args = parser.parse(rest)
+    if isinstance(getattr(args, "settings", None), list):
+        assert settings_from_words(args.settings) is not None
