@@ -110,7 +110,7 @@ def write_clip(
     moving: bool = True,
     tone_hz: float = 440.0,
 ) -> Path:
-    """A square that swings across a plain picture, with a tone."""
+    """A square that moves across a plain background, with a tone."""
     from datamodules.media.video import write_video
 
     pixels = torch.full((frames, 3, size, size), 40, dtype=torch.uint8)
@@ -133,13 +133,13 @@ def clip_writer() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight dances, prepared; read only, but for the cache of latent flow."""
+    """Eight prepared clips, read-only except for the cache of latent flow."""
     return make_data(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
 def autoencoder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of stage 1 of twelve steps, never interrupted."""
+    """An uninterrupted run of stage 1 of twelve steps."""
     out = tmp_path_factory.mktemp("runs") / "autoencoder"
     words = [*TINY, f"data={data}", f"out={out}", "stage1.train.steps=12"]
     assert cli.main(["train", "autoencoder", *words, "run.checkpoint_every=5"]) == 0
@@ -148,7 +148,7 @@ def autoencoder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def diffusion(data: Path, autoencoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of stage 2 of twelve steps, never interrupted."""
+    """An uninterrupted run of stage 2 of twelve steps."""
     out = tmp_path_factory.mktemp("runs") / "diffusion"
     words = [*TINY, f"data={data}", f"autoencoder={autoencoder}", f"out={out}"]
     words += ["stage2.train.steps=12", "run.checkpoint_every=5"]

@@ -1,4 +1,4 @@
-"""Real trainings, as small as they get: eight dances at 32 x 32, networks of a few cells."""
+"""Real trainings, as small as possible: eight clips of 32 x 32 pixels, very narrow networks."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ TINY = [
 
 
 def make_data(folder: Path) -> Path:
-    """Render the dances and prepare them; returns the prepared folder."""
+    """Render and prepare the clips; return the prepared folder."""
     videos = folder / "videos"
     videos.mkdir()
     for name in NAMES:
@@ -91,19 +91,19 @@ def make_data(folder: Path) -> Path:
 
 
 def command(*words: str) -> list[str]:
-    """The command line of a process of its own."""
+    """The command line of `dabfusion WORDS` for another process."""
     return [sys.executable, "-m", "experiments.cli", *words]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """One thread, and no other run's ranks."""
+    """The environment with one thread and without the variables of ranks."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_PORT", "MASTER_ADDR")
     kept = {name: value for name, value in os.environ.items() if name not in names}
     return kept | {"OMP_NUM_THREADS": "1"} | more
 
 
 def run_cli(*words: str, timeout: float = 600.0, **more: str) -> subprocess.CompletedProcess[str]:
-    """`dabfusion WORDS` in a process of its own."""
+    """Run `dabfusion WORDS` in another process."""
     return subprocess.run(
         command(*words),
         capture_output=True,
@@ -114,13 +114,13 @@ def run_cli(*words: str, timeout: float = 600.0, **more: str) -> subprocess.Comp
     )
 
 
-#: Forks processes that have the heavy imports behind them already.
+#: Forks processes that have already done the heavy imports.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["experiments.cli", "experiments.training.train"])
 
 
 def forked_cli(*words: str) -> ForkServerProcess:
-    """`dabfusion WORDS` in a process of its own that starts at once and says nothing."""
+    """Start `dabfusion WORDS` in another process, quickly and without output."""
     process = _FORKS.Process(target=_main, args=(words,))
     process.start()
     return process
@@ -134,7 +134,7 @@ def _main(words: tuple[str, ...]) -> None:
 
 
 def weights(run: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
-    """Everything in a checkpoint that learning changes, by name."""
+    """Everything in a checkpoint that training changes, by name."""
     checkpoint = torch.load(run / "checkpoints" / name, weights_only=True)
     found = {f"weights {key}": value for key, value in checkpoint["state_dict"].items()}
     average = checkpoint["callbacks"].get("ExponentialMovingAverage", {}).get("average", {})
@@ -145,7 +145,7 @@ def weights(run: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """Names of what is not bit by bit the same in two runs' last checkpoints."""
+    """Names of what differs in any bit between two runs' last checkpoints."""
     one, other = weights(first), weights(second)
     assert one.keys() == other.keys()
     return [name for name in one if not torch.equal(one[name], other[name])]
@@ -158,7 +158,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def rank_of(parent: int, rank: int) -> int:
-    """The process that is a rank of a watched run, found by its environment."""
+    """Find the process of a rank of a launched run by its environment."""
     for task in Path("/proc").glob("[0-9]*"):
         try:
             status = (task / "status").read_text(encoding="utf-8")
@@ -167,4 +167,4 @@ def rank_of(parent: int, rank: int) -> int:
             continue
         if f"PPid:\t{parent}\n" in status and f"LOCAL_RANK={rank}".encode() in variables:
             return int(task.name)
-    raise AssertionError(f"No rank {rank} below process {parent}.")
+    raise AssertionError(f"Process {parent} has no child with rank {rank}.")

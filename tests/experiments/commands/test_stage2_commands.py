@@ -67,7 +67,7 @@ def test_clap_without_weights_fails_before_anything_is_loaded(data, autoencoder,
 
 
 @pytest.mark.long
-def test_a_model_that_hears_clap_and_wav2clip_goes_the_whole_road(
+def test_a_model_with_clap_and_wav2clip_trains_and_generates(
     data, autoencoder, picture, song, tmp_path, capsys
 ) -> None:
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Memory that a process keeps for its next operations."""
+"""Freed memory that a process keeps for its next operations."""
 
 from __future__ import annotations
 

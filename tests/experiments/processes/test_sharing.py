@@ -1,4 +1,4 @@
-"""Work shared out among processes: the same result as of one, and what is done stays done."""
+"""Work shared among processes: the same result as from one, and finished work is kept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_two_processes_cache_the_bytes_of_one(
 
 
 @pytest.mark.long
-def test_a_killed_cache_goes_on_and_ends_with_the_same_bytes(
+def test_a_killed_cache_resumes_and_ends_with_the_same_bytes(
     data: Path, autoencoder: Path, tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -64,10 +64,10 @@ def test_a_killed_cache_goes_on_and_ends_with_the_same_bytes(
     while not entries(killed) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.001)
     os.kill(rank_of(process.pid, 1), signal.SIGKILL)
-    _, said = process.communicate(timeout=240)
+    _, stderr = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert "rank 1 was ended by SIGKILL" in said
-    assert "what is done is kept" in said
+    assert "rank 1 was ended by SIGKILL" in stderr
+    assert "finished work is kept" in stderr
     before = entries(killed)
     assert before
     assert before.items() < entries(whole).items()  # some of it, and none of it cut off
@@ -155,7 +155,7 @@ def assert_close(one: object, two: object) -> None:
 
 
 def cache_words(data: Path, autoencoder: Path, cache: Path) -> list[str]:
-    """The settings of a cache in a folder of its own."""
+    """Settings with a separate cache folder."""
     return [*WORDS, f"data={data}", f"autoencoder={autoencoder}", f"clips.cache={cache}"]
 
 

@@ -1,4 +1,4 @@
-"""What a manifest tells of the code, from a real repository."""
+"""The state of the code in a manifest, from a real repository."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_new_source_alone_makes_it_dirty(checkout: Path) -> None:
     assert code_state(checkout)["dirty"]
 
 
-def test_what_is_ignored_or_no_source_is_left_out(checkout: Path) -> None:
+def test_ignored_files_and_other_files_than_sources_are_left_out(checkout: Path) -> None:
     (checkout / "runs").mkdir()
     (checkout / "runs" / "kept.py").write_text("x = 1\n")
     (checkout / "metrics" / "song.mp3").write_bytes(b"\xff\xfb")
@@ -55,7 +55,7 @@ def test_what_is_ignored_or_no_source_is_left_out(checkout: Path) -> None:
     assert not code_state(checkout)["dirty"]
 
 
-def test_much_is_cut_off_but_told_apart(checkout: Path) -> None:
+def test_long_changes_are_cut_off_but_hashed_in_full(checkout: Path) -> None:
     (checkout / "metrics" / "a.py").write_text("#" * DIFF_LIMIT)
     (checkout / "metrics" / "b.py").write_text("one")
     before = code_state(checkout)
@@ -72,5 +72,5 @@ def test_much_is_cut_off_but_told_apart(checkout: Path) -> None:
     assert before["diff_sha256"] != after["diff_sha256"]
 
 
-def test_a_folder_that_is_no_checkout_has_no_state(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_checkout_has_no_state(tmp_path: Path) -> None:
     assert code_state(tmp_path) == {}

@@ -1,4 +1,4 @@
-"""`train music-adapter`: a run like the others, an honest report, and stage 2 on top of it."""
+"""`train music-adapter`: its run folder, a report on unseen music, and its use in stage 2."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_splits_that_share_music_are_refused(data: Path) -> None:
     own = replace(settings, clips=replace(settings.clips, val_by_music=True))
     check_splits(build_clip_data(own, 1))
     with pytest.raises(ValueError, match="share the music mBR0"):
-        check_splits(build_clip_data(settings, 1))  # cross-modal validation shares its pieces
+        check_splits(build_clip_data(settings, 1))  # cross-modal validation shares its songs
 
 
 def test_genres_come_from_the_names(data: Path) -> None:

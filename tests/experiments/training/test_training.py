@@ -1,4 +1,4 @@
-"""What a training leaves behind, and that it goes on exactly where it was stopped."""
+"""Run folders of finished trainings, and exact resumes after a kill at any moment."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_run_without_validation_clips_keeps_checkpoints(data: Path, tmp_path: 
     assert [line["step"] for line in metrics(out)] == list(range(5))
 
 
-def test_no_path_in_a_run_folder_is_absolute_but_those_given(autoencoder: Path, data: Path) -> None:
+def test_only_given_paths_in_a_run_folder_are_absolute(autoencoder: Path, data: Path) -> None:
     text = (autoencoder / "manifest.json").read_text(encoding="utf-8")
     manifest = json.loads(text)
     manifest.pop("command")  # as it was typed
@@ -115,7 +115,7 @@ def test_a_killed_run_ends_with_the_same_bits(
 def test_a_run_survives_twenty_kills_at_random_moments(
     stage: str, request: pytest.FixtureRequest, data: Path, tmp_path: Path
 ) -> None:
-    """Whatever it is doing: starting, stepping, validating, writing checkpoints or metrics."""
+    """While it starts, steps, validates, or writes checkpoints or metrics."""
     steps, whole, out = 160, tmp_path / "whole", tmp_path / "run"
     key = "stage1" if stage == "autoencoder" else "stage2"
     more = [f"{key}.train.steps={steps}", "run.validate_every=11", "run.checkpoint_every=2"]
@@ -133,7 +133,7 @@ def test_a_run_survives_twenty_kills_at_random_moments(
             step = read_header(last, stage)["step"]
             assert step >= done  # no step is lost that had been written
             done = step
-    assert 0 < done < steps  # every one of the kills has hit the run in its course
+    assert 0 < done < steps  # every kill hit the run before its end
     assert cli.main(["train", stage, *words]) == 0
     assert differences(whole, out) == []
     assert metrics(whole) == metrics(out)
@@ -148,7 +148,7 @@ def test_another_seed_is_another_run(
     assert differences(request.getfixturevalue(stage), tmp_path / "run") != []
 
 
-def test_a_moved_run_goes_on(autoencoder: Path, data: Path, tmp_path: Path) -> None:
+def test_a_moved_run_resumes(autoencoder: Path, data: Path, tmp_path: Path) -> None:
     words = [*TINY, f"data={data}", "run.checkpoint_every=5"]
     first, moved = tmp_path / "first", tmp_path / "other" / "name"
     assert cli.main(["train", "autoencoder", *words, "stage1.train.steps=6", f"out={first}"]) == 0
@@ -159,7 +159,7 @@ def test_a_moved_run_goes_on(autoencoder: Path, data: Path, tmp_path: Path) -> N
     assert RunFolder(moved).read_manifest()["finished"]["step"] == STEPS
 
 
-def test_a_finished_run_is_left_alone(autoencoder: Path, data: Path) -> None:
+def test_a_finished_run_is_not_touched(autoencoder: Path, data: Path) -> None:
     before = (autoencoder / "manifest.json").read_text(encoding="utf-8")
     words = [*TINY, f"data={data}", f"out={autoencoder}", "stage1.train.steps=12"]
     again = [*words, "run.checkpoint_every=5", "resume=auto"]
@@ -167,8 +167,8 @@ def test_a_finished_run_is_left_alone(autoencoder: Path, data: Path) -> None:
     assert (autoencoder / "manifest.json").read_text(encoding="utf-8") == before
 
 
-def test_every_rank_leaves_a_finished_run_alone(autoencoder: Path) -> None:
-    """A rank that went on alone would wait for the first one until it gives up."""
+def test_no_rank_resumes_a_finished_run(autoencoder: Path) -> None:
+    """A rank that resumed by itself would wait for rank 0 until its timeout."""
     folder = RunFolder(autoencoder)
     settings = folder.read_settings()
     settings.out, settings.resume = str(autoencoder), "auto"
@@ -185,7 +185,7 @@ def test_a_checkpoint_holds_no_frozen_network(diffusion: Path) -> None:
 
 
 def words_of(stage: str, request: pytest.FixtureRequest, data: Path, out: Path) -> list[str]:
-    """The settings of the fixture of the same name, but for the folder."""
+    """The settings of the fixture of the same name, except for the folder."""
     words = [*TINY, f"data={data}", f"out={out}", "run.checkpoint_every=5"]
     if stage == "autoencoder":
         return [*words, f"stage1.train.steps={STEPS}"]
@@ -194,7 +194,7 @@ def words_of(stage: str, request: pytest.FixtureRequest, data: Path, out: Path) 
 
 
 def kill_after_lines(words: list[str], out: Path, lines: int, number: signal.Signals) -> None:
-    """Start a run in a process of its own and end it once it has logged so many lines."""
+    """Start a run in another process and signal it once it has logged `lines` lines."""
     stage = "diffusion" if any(word.startswith("autoencoder=") for word in words) else "autoencoder"
     process = subprocess.Popen(
         command("train", stage, *words), stderr=subprocess.PIPE, env=environment(), text=True
@@ -205,16 +205,16 @@ def kill_after_lines(words: list[str], out: Path, lines: int, number: signal.Sig
             break
         time.sleep(0.002)
     process.send_signal(number)
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == (130 if number == signal.SIGTERM else -number), said
+    _, stderr = process.communicate(timeout=240)
+    assert process.returncode == (130 if number == signal.SIGTERM else -number), stderr
     if number == signal.SIGTERM:
-        assert "resume=auto" in said
+        assert "resume=auto" in stderr
 
 
 def kill_at(
     stage: str, words: list[str], out: Path, lines: int, seconds: float, number: signal.Signals
 ) -> None:
-    """Start a run and kill it some seconds after it has logged so many lines, whatever it does."""
+    """Start a run and signal it `seconds` after it has logged `lines` lines."""
     process = forked_cli("train", stage, *words)
     assert process.pid is not None
     until = time.monotonic() + 240

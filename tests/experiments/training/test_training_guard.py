@@ -96,7 +96,7 @@ def test_a_bad_step_can_be_left_out_and_counted(bad: str, tmp_path: Path) -> Non
     assert guard.skipped == 1
     assert not report.exists()
     assert module.seen[BAD_STEP + 1] == module.seen[BAD_STEP]  # left out
-    assert module.seen[BAD_STEP + 2] != module.seen[BAD_STEP + 1]  # and gone on
+    assert module.seen[BAD_STEP + 2] != module.seen[BAD_STEP + 1]  # and continued
     assert all(torch.tensor(module.seen).isfinite())
 
 
@@ -104,12 +104,12 @@ def test_a_large_gradient_is_scaled_down_and_a_small_one_is_left(tmp_path: Path)
     for clip, expected in ((0.5, 0.5), (1e6, None), (0.0, None)):
         module = Learner("")
         fit(module, [FiniteGuard(False, 0.0, tmp_path / "none.json", clip=clip)], steps=2)
-        moved = (module.seen[0] - module.seen[1]) / 1e-3  # the gradient that the optimiser saw
+        moved = (module.seen[0] - module.seen[1]) / 1e-3  # the gradient that the optimizer got
         # d/dw of (w (1 + 0))^2 at w = 1 is 2: batch 0 is all zeros
         assert moved == pytest.approx(2.0 if expected is None else expected, rel=1e-3)
 
 
-def test_the_average_follows_its_formula_and_leaves_the_frozen_alone() -> None:
+def test_the_average_follows_its_formula_and_skips_frozen_parameters() -> None:
     module, average = Learner(""), ExponentialMovingAverage(0.7)
     fit(module, [average], steps=6)
     weights = [*module.seen[1:], float(module.weight)]
@@ -138,7 +138,7 @@ def test_moments_of_frozen_layers_are_not_averaged() -> None:
     }
 
 
-def test_dropout_of_a_step_depends_on_seed_and_step_alone() -> None:
+def test_dropout_of_a_step_depends_only_on_seed_and_step() -> None:
     drawn: dict[int, list[float]] = {}
     for seed in (0, 0, 1):
 

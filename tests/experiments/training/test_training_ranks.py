@@ -1,4 +1,4 @@
-"""Several processes: the same result as one, one voice, and an end when one of them dies."""
+"""Several processes: the result of one, each message once, and an end when one process dies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_two_processes_compute_what_one_does(
         words = words_of(stage, data, autoencoder, tmp_path / str(devices))
         done = run_cli("train", stage, *words, f"run.devices={devices}")
         assert done.returncode == 0, done.stderr
-        assert done.stderr.count("Trained:") == 1  # said once
+        assert done.stderr.count("Trained:") == 1  # printed once
     one, two = metrics(tmp_path / "1"), metrics(tmp_path / "2")
     assert_equal_metrics(one, two)
 
@@ -38,8 +38,8 @@ def test_two_processes_compute_what_one_does(
 def test_two_nodes_of_torchrun_compute_what_one_process_does(
     data: Path, autoencoder: Path, tmp_path: Path
 ) -> None:
-    alone = words_of("diffusion", data, autoencoder, tmp_path / "alone")
-    assert run_cli("train", "diffusion", *alone).returncode == 0
+    single = words_of("diffusion", data, autoencoder, tmp_path / "single")
+    assert run_cli("train", "diffusion", *single).returncode == 0
     words = words_of("diffusion", data, autoencoder, tmp_path / "nodes")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -54,7 +54,7 @@ def test_two_nodes_of_torchrun_compute_what_one_process_does(
         for node in range(2)
     ]
     assert [node.wait(timeout=300) for node in nodes] == [0, 0]
-    assert_equal_metrics(metrics(tmp_path / "alone"), metrics(tmp_path / "nodes"))
+    assert_equal_metrics(metrics(tmp_path / "single"), metrics(tmp_path / "nodes"))
 
 
 @pytest.mark.parametrize(
@@ -71,28 +71,28 @@ def test_a_rank_that_dies_ends_the_run_which_then_resumes(
     wait_for(out / "checkpoints" / "last.ckpt", process)
     os.kill(rank_of(process.pid, 1), signal.SIGKILL)
     began = time.monotonic()
-    _, said = process.communicate(timeout=240)
+    _, stderr = process.communicate(timeout=240)
     assert time.monotonic() - began < 60
     assert process.returncode == 1
-    assert "rank 1 was ended by SIGKILL" in said
-    assert "resume=auto" in said
-    assert "Traceback" not in said
+    assert "rank 1 was ended by SIGKILL" in stderr
+    assert "resume=auto" in stderr
+    assert "Traceback" not in stderr
     assert 0 < read_header(out / "checkpoints" / "last.ckpt", stage)["step"] < LONG
 
-    # Two processes go on and end as if none had died; one, going on alone, computes the same.
-    alone = tmp_path / "alone"
-    shutil.copytree(out, alone)
-    for folder, devices in ((out, 2), (whole, 2), (alone, 1)):
+    # Two processes resume and end as if none had died; a single one computes the same.
+    single = tmp_path / "single"
+    shutil.copytree(out, single)
+    for folder, devices in ((out, 2), (whole, 2), (single, 1)):
         words = [*words_of(stage, data, autoencoder, folder), *more, "resume=auto"]
         done = run_cli("train", stage, *words, f"run.devices={devices}")
         assert done.returncode == 0, done.stderr
     assert differences(whole, out) == []
     assert metrics(whole) == metrics(out)
     # Rounding adds up over more steps than the bar of 1e-6 is about.
-    assert_equal_metrics(metrics(whole), metrics(alone), validation=1e-4)
+    assert_equal_metrics(metrics(whole), metrics(single), validation=1e-4)
 
 
-def test_what_every_rank_refuses_is_said_once(
+def test_what_every_rank_refuses_is_printed_once(
     data: Path, autoencoder: Path, tmp_path: Path
 ) -> None:
     words = words_of("autoencoder", data, autoencoder, tmp_path / "run")
@@ -110,10 +110,10 @@ def test_sigterm_stops_both_ranks_after_the_same_step(
     words = [*words_of("autoencoder", data, autoencoder, out), "run.devices=2"]
     process = start("train", "autoencoder", *words, "stage1.train.steps=100000")
     wait_for(out / "metrics.jsonl", process)
-    os.kill(rank_of(process.pid, 1), signal.SIGTERM)  # one rank hears of it, both stop
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 130, said
-    assert said.count("Stopped at step") == 1
+    os.kill(rank_of(process.pid, 1), signal.SIGTERM)  # one rank gets it, both stop
+    _, stderr = process.communicate(timeout=240)
+    assert process.returncode == 130, stderr
+    assert stderr.count("Stopped at step") == 1
     last = read_header(out / "checkpoints" / "last.ckpt", "autoencoder")["step"]
     assert last == max(line["step"] for line in metrics(out)) + 1  # written, nothing lost
 
@@ -121,10 +121,10 @@ def test_sigterm_stops_both_ranks_after_the_same_step(
 def test_slurm_announces_the_end_and_the_job_is_requeued(
     autoencoder: Path, data: Path, tmp_path: Path
 ) -> None:
-    out, asked = tmp_path / "run", tmp_path / "asked"
+    out, requeued = tmp_path / "run", tmp_path / "requeued"
     program = tmp_path / "bin" / "scontrol"  # what SLURM would install
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$@" > {asked}\n', encoding="utf-8")
+    program.write_text(f'#!/bin/sh\necho "$@" > {requeued}\n', encoding="utf-8")
     program.chmod(0o755)
     variables = {
         "SLURM_JOB_ID": "1234",
@@ -141,9 +141,9 @@ def test_slurm_announces_the_end_and_the_job_is_requeued(
     process = start("train", "autoencoder", *words, **variables)
     wait_for(out / "metrics.jsonl", process)
     process.send_signal(signal.SIGUSR1)
-    _, said = process.communicate(timeout=240)
-    assert process.returncode == 130, said
-    assert asked.read_text(encoding="utf-8") == "requeue 1234\n"
+    _, stderr = process.communicate(timeout=240)
+    assert process.returncode == 130, stderr
+    assert requeued.read_text(encoding="utf-8") == "requeue 1234\n"
     done = run_cli("train", "autoencoder", *words, **variables)  # the same job, started again
     assert done.returncode == 0, done.stderr
     assert differences(autoencoder, out) == []
@@ -151,7 +151,7 @@ def test_slurm_announces_the_end_and_the_job_is_requeued(
 
 
 def start(*words: str, **variables: str) -> subprocess.Popen[str]:
-    """`dabfusion WORDS` in a process of its own, of which only errors are heard."""
+    """Start `dabfusion WORDS` in another process and capture its stderr."""
     return subprocess.Popen(
         command(*words),
         stdout=subprocess.DEVNULL,
@@ -162,7 +162,7 @@ def start(*words: str, **variables: str) -> subprocess.Popen[str]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    """Until a run has written a file."""
+    """Wait until a run has written a file."""
     until = time.monotonic() + 240
     while not path.exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
@@ -180,7 +180,7 @@ def words_of(stage: str, data: Path, autoencoder: Path, out: Path) -> list[str]:
 def assert_equal_metrics(
     one: list[dict[str, float]], two: list[dict[str, float]], validation: float = 1e-6
 ) -> None:
-    """The same lines; losses of steps to 1e-4, metrics of validations to 1e-6 or as said."""
+    """The same lines; losses of steps to 1e-4, metrics of validations to 1e-6 or `validation`."""
     assert [line.keys() for line in one] == [line.keys() for line in two]
     compared = 0
     for a, b in zip(one, two, strict=True):

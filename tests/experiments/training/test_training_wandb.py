@@ -1,4 +1,4 @@
-"""What an offline run of Weights & Biases really stores, and that a resumed one goes on in it."""
+"""What an offline run of Weights & Biases stores, and that a resume continues in it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_an_offline_run_stores_everything_under_one_id(
     assert [file.stem for file in files] == [f"run-{run_id}"] * 2
     rows = [history(file) for file in files]
     steps = [row["trainer/global_step"] for part in rows for row in part if "train/loss" in row]
-    assert steps == list(range(8))  # counted on, none twice, none left out
+    assert steps == list(range(8))  # continued, none twice, none missing
     for file, part in zip(files, rows, strict=True):
         config = inspect(file, "--summary")["config"]
         assert config["stage1"]["network"]["regions"] == 2
@@ -45,8 +45,8 @@ def test_an_offline_run_stores_everything_under_one_id(
         assert len(videos) == 2
         assert all(probe(video).has_audio for video in videos)
         for name in ["flow"] if stage == "autoencoder" else ["flow", "beats"]:
-            (picture,) = stored(part, f"val/{name}.filenames")
-            assert min(Image.open(media / picture).size) > 90
+            (image,) = stored(part, f"val/{name}.filenames")
+            assert min(Image.open(media / image).size) > 90
         found = json.loads((media / stored(part, "val/clips.path")).read_text(encoding="utf-8"))
         assert ("l1" if stage == "autoencoder" else "generated_corrected") in found["columns"]
         assert len(found["data"]) == 2
