@@ -75,7 +75,7 @@ def print_plan(settings: Settings, stage: str, probe: bool) -> None:
         rows += [
             ("cached first", f"{flow}, included in each timed step" if flow else "nothing"),
             ("peak memory", f"{_bytes(peak)} in the timed steps"),
-            ("time", f"{1000 * seconds:.1f} ms per step, {time_left} h without validation"),
+            ("time", f"{1000 * seconds:.1f} ms per step, {time_left} (h:mm:ss) without validation"),
         ]
     for name, text in rows:
         print(f"{name:14}{text}")
