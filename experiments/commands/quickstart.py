@@ -1,20 +1,20 @@
-"""`dabfusion quickstart`: the whole road, from rendered dancers to scored videos."""
+"""`dabfusion quickstart`: every step from rendered dancers to scored videos."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = """Run the whole road in minutes: render dancers, train both stages, generate, score, show.
+HELP = """Do every step in minutes: render dancers, train both stages, generate, score, show.
 
-Nothing is needed but two CPU cores, 4 GB of memory and half a gigabyte of disk. Ctrl-C stops it,
-and the same command goes on where it stopped. --minutes scales the training in steps, not by the
-clock, so that the same command gives the same result."""
+It needs two CPU cores, 4 GB of memory and half a gigabyte of disk. Ctrl-C stops it, and the same
+command resumes. --minutes scales the training steps and does not consult the clock, so that the
+same command gives the same result."""
 
 EXAMPLES = [
     "dabfusion quickstart                         # about nine minutes",
     "dabfusion quickstart --minutes 1             # every step, hardly any training",
-    "dabfusion quickstart --minutes 40 --out long # dances better",
+    "dabfusion quickstart --minutes 40 --out long # better dances",
     "dabfusion quickstart seed=1 --out second     # another seed",
 ]
 
@@ -29,8 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Go down the road, then print where everything is."""
-    from experiments.quickstart.steps import plan_quickstart, run_quickstart
+    """Do every step, then print where the results are."""
+    from experiments.quickstart.plan import plan_quickstart
 
-    run_quickstart(plan_quickstart(args.out, args.minutes, args.settings))
+    plan = plan_quickstart(args.out, args.minutes, args.settings)
+    from experiments.quickstart.steps import run_quickstart  # after the settings are checked
+
+    run_quickstart(plan)
     return 0

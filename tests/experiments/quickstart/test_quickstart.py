@@ -1,4 +1,4 @@
-"""The whole road at its smallest, from the command line, and what a second run does."""
+"""The smallest quickstart from the command line, and what a second run does."""
 
 import json
 import math
@@ -9,10 +9,10 @@ import pytest
 
 from experiments.cli import main
 from experiments.errors import DONE, USER_ERROR
-from experiments.quickstart.steps import plan_quickstart
+from experiments.quickstart.plan import plan_quickstart
 from experiments.reports.runs import read_run
 
-#: A road of seconds: few and short videos, small pictures.
+#: A quickstart of seconds: few and short videos, small images.
 TINY = [
     *("synthetic.train_videos=3", "synthetic.seconds=2.4", "synthetic.size=32"),
     *("clips.size=32", "clips.frames=8", "clips.stride=8", "run.wandb=off", "run.threads=1"),
@@ -26,12 +26,12 @@ def quickstart(out: Path, *words: str) -> int:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("road") / "quickstart"
+    out = tmp_path_factory.mktemp("whole") / "quickstart"
     assert quickstart(out) == DONE
     return out
 
 
-def test_everything_promised_is_there(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_result_is_written(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert list((finished / "videos").glob("*.mp4"))
     assert (finished / "contact_sheet.png").stat().st_size > 1000
     assert (finished / "diffusion" / "export" / "model_index.json").exists()
@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_table(finished: Path, tmp_path: Path) -> N
     assert again == json.loads((finished / "results.json").read_text())
 
 
-def test_a_folder_of_another_quickstart_is_left_alone(
+def test_a_folder_of_another_quickstart_is_refused(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert quickstart(finished, "seed=5") == USER_ERROR
