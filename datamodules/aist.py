@@ -13,6 +13,7 @@ from datamodules.clips import ClipContent, ClipDataset, FramePairDataset
 from datamodules.errors import DataError
 from datamodules.index import Index, read_index
 from datamodules.loading import VideoLoader
+from datamodules.options.clips import SEED, ClipOptions
 from datamodules.sampler import ClipLoader, EvaluationBatches, TrainBatches
 from datamodules.splits import Split, SplitRule, assign
 from datamodules.windows import Window, WindowRule, cut, spread
@@ -36,9 +37,9 @@ class LoaderOptions:
     """Clips (or pairs) of a step on each process."""
     evaluation_batch_size: int = 0
     """Clips of a validation step on each process; 0 takes `batch_size`."""
-    workers: int = 0
+    workers: int = ClipOptions.workers
     """Processes that load; 0 loads in the training process."""
-    memory_mb: float = 1024.0
+    memory_mb: float = ClipOptions.memory_mb
     """Budget for decoded videos, in all workers of one training process together."""
     pin_memory: bool = False
     rank: int | None = None
@@ -83,10 +84,10 @@ class AISTDataModule(LightningDataModule):
     split: SplitRule = field(default_factory=SplitRule)
     content: ClipContent = field(default_factory=ClipContent)
     loading: LoaderOptions = field(default_factory=LoaderOptions)
-    beats: str = "tracked"
-    seed: int = 0
-    evaluation_stride: int = 0
-    pairs_per_clip: int = 1
+    beats: str = ClipOptions.beats
+    seed: int = SEED
+    evaluation_stride: int = ClipOptions.evaluation_stride
+    pairs_per_clip: int = ClipOptions.pairs_per_clip
 
     def __post_init__(self) -> None:
         super().__init__()

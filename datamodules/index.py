@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from datamodules.errors import DataError
 from datamodules.files import write_bytes
+from datamodules.options.clips import ClipOptions
 
 FORMAT = "dabfusion-prepared"
 VERSION = 1
@@ -63,11 +64,11 @@ SCHEMA = pa.schema(
 class DatasetSettings:
     """What a folder was prepared with."""
 
-    fps: float = 10.0
+    fps: float = ClipOptions.fps
     """Frames a second of the clip videos."""
-    size: int = 128
+    size: int = ClipOptions.size
     """Side of the square, pixels."""
-    fit: str = "letterbox"
+    fit: str = ClipOptions.fit
     """`letterbox` or `crop`."""
 
     def __post_init__(self) -> None:

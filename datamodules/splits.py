@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 from datamodules.aist_names import ALL_CAMERAS, AistName, AistNameError, parse, try_parse
 from datamodules.errors import DataError
+from datamodules.options.clips import ClipOptions
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -42,16 +43,16 @@ class Named(Protocol):
 class SplitRule:
     """How videos are divided."""
 
-    rule: str = "auto"
+    rule: str = ClipOptions.split
     """`crossmodal` (by AIST name), `files` (official lists in `folder`), `dancer` or `music`
     (seeded, other folders); `auto` takes the lists where `folder` is given, else the cross-modal
     rule where it finds training and test videos, else `music`."""
     folder: Path | None = None
     """Where crossmodal_train.txt, crossmodal_val.txt, crossmodal_test.txt lie."""
-    seed: int = 0
-    val_by_music: bool = False
+    seed: int = ClipOptions.split_seed
+    val_by_music: bool = ClipOptions.val_by_music
     """Validate on pieces taken from the training split rather than on those of the test split."""
-    val_fraction: float = 0.1
+    val_fraction: float = ClipOptions.val_fraction
     """Share of the groups in each of validation and test (`dancer`, `music`, `val_by_music`)."""
     ignore_list: Path | None = None
     """Names to leave out, one a line (AIST++'s ignore_list.txt)."""

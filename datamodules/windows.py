@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.errors import DataError
+from datamodules.options.clips import SPEEDS, ClipOptions
 
 _ID = re.compile(r"(?P<name>.+)@(?P<start>\d+)(?:x(?P<speed>[\d.]+))?(?P<mirror>m?)")
 
@@ -44,9 +45,9 @@ class WindowRule:
     """Frames a second of a clip; the prepared rate or less."""
     on_beat: bool = False
     """Start at the frames nearest to beats rather than on a grid."""
-    mirror: bool = False
+    mirror: bool = ClipOptions.mirror
     """Give each clip mirrored too."""
-    speeds: tuple[float, ...] = (1.0,)
+    speeds: tuple[float, ...] = SPEEDS
     """Give each clip at these speeds."""
 
     def __post_init__(self) -> None:

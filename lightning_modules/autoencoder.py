@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,7 +13,9 @@ from torch.nn import functional as F
 from datamodules.batch import ClipBatch, to_unit
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.vgg import VGG19Pyramid
-from lightning_modules.objective import LossWeights, objective, region_objective
+from lightning_modules.objective import objective, region_objective
+from lightning_modules.options.autoencoder import LossWeights
+from lightning_modules.options.optimizer import AutoencoderOptimizer
 from lightning_modules.randomness import Purpose, generator_for
 from lightning_modules.step_log import logs_this_step
 from metrics.reconstruction import (
@@ -23,30 +23,6 @@ from metrics.reconstruction import (
     reconstruction_scores,
     reconstruction_sums,
 )
-
-MILESTONES = (0.6, 0.9)  # shares of training after which the published rate drops by 10
-
-
-@dataclass(frozen=True)
-class AutoencoderOptimizer:
-    """Adam (decoupled weight decay) and its schedule over `steps` steps."""
-
-    steps: int
-    learning_rate: float
-    beta1: float
-    beta2: float
-    weight_decay: float
-    schedule: str
-    """`steps` or `cosine`."""
-    warmup_steps: int
-
-    def factor(self, step: int) -> float:
-        """What the learning rate is multiplied by at this step."""
-        rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
-        done = min(1.0, step / self.steps)
-        if self.schedule == "cosine":
-            return rise * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
-        return rise * math.prod(0.1 for share in MILESTONES if done >= share)
 
 
 class LatentFlowAutoencoderModule(LightningModule):
@@ -73,9 +49,9 @@ class LatentFlowAutoencoderModule(LightningModule):
         optimizer: AutoencoderOptimizer,
         features: VGG19Pyramid | None,
         seed: int,
-        sizes: Sequence[int] = (),
-        channels_last: bool = False,
-        region_steps: int = 0,
+        sizes: Sequence[int],
+        channels_last: bool,
+        region_steps: int,
     ) -> None:
         super().__init__()
         self.network = network

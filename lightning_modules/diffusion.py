@@ -24,6 +24,8 @@ from lightning_modules.diffusion_loss import (
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.denoiser import FlowUNet3D
 from lightning_modules.networks.music import MusicConditioner
+from lightning_modules.options.diffusion import DiffusionLossOptions, SamplingOptions
+from lightning_modules.options.optimizer import OptimizerOptions
 from lightning_modules.randomness import Purpose, draw_crop, draw_step, generator_for
 from lightning_modules.sampling import (
     Guidance,
@@ -40,39 +42,19 @@ from metrics import MotionMusicAlignment2D
 class DenoisingLoss:
     """Weights of the loss: see `lightning_modules.diffusion_loss`."""
 
-    weighting: str = "uniform"
-    min_snr_gamma: float = 5.0
-    velocity: float = 0.0
+    weighting: str = DiffusionLossOptions.weighting
+    min_snr_gamma: float = DiffusionLossOptions.min_snr_gamma
+    velocity: float = DiffusionLossOptions.velocity
     """Weight of the error of frame-to-frame differences beside that of the frames themselves."""
-
-
-@dataclass(frozen=True)
-class DenoiserOptimizer:
-    """AdamW with a linear warm-up and a cosine decay to `final_rate_factor`."""
-
-    learning_rate: float = 2e-4
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    warmup_steps: int = 0
-    steps: int = 100_000
-    final_rate_factor: float = 1.0
-
-    def factor(self, step: int) -> float:
-        """By what the learning rate is multiplied at this step."""
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
-        cosine = 0.5 * (1.0 + float(torch.cos(torch.tensor(torch.pi * done))))
-        return self.final_rate_factor + (1.0 - self.final_rate_factor) * cosine
 
 
 @dataclass(frozen=True)
 class ConditionDropout:
     """Probabilities in [0, 1] of what a training sample goes without."""
 
-    music: float = 0.1
-    image: float = 0.0
-    window_start: float = 0.0
+    music: float = DiffusionLossOptions.drop_music
+    image: float = DiffusionLossOptions.drop_image
+    window_start: float = DiffusionLossOptions.window_start
     """Of training a step on the later frames of a window only: teaches windows that do not begin
     at the reference, as those inside a long song do."""
 
@@ -81,9 +63,9 @@ class ConditionDropout:
 class ValidationSampling:
     """How validation generates: the first `clips` clips, the same noise every time."""
 
-    clips: int = 16
-    solver: str = "dpm++"
-    steps: int = 15
+    clips: int
+    solver: str = SamplingOptions.solver
+    steps: int = SamplingOptions.steps
     guidance: Guidance = field(default_factory=Guidance)
 
 
@@ -120,7 +102,7 @@ class FlowDiffusionModule(LightningModule):
         frame_size: int,
         seed: int,
         loss: DenoisingLoss,
-        optimizer: DenoiserOptimizer,
+        optimizer: OptimizerOptions,
         dropout: ConditionDropout,
         validation: ValidationSampling,
     ) -> None:
@@ -242,7 +224,7 @@ class FlowDiffusionModule(LightningModule):
         optimizer = torch.optim.AdamW(
             parameters,
             lr=settings.learning_rate,
-            betas=settings.betas,
+            betas=(settings.beta1, settings.beta2),
             weight_decay=settings.weight_decay,
             fused=True,  # one kernel for all parameters: small networks wait for launches otherwise
         )

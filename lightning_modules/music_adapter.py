@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,15 +13,17 @@ from torch.nn import functional as F
 
 from datamodules.batch import ClipBatch
 from lightning_modules.networks.music_adapter import MusicAdapters
+from lightning_modules.options.music import AdapterOptions
+from lightning_modules.options.optimizer import OptimizerOptions
 
 
 @dataclass(frozen=True)
 class AdapterLoss:
     """Cross-entropy of the style, and a contrastive loss beside it."""
 
-    contrastive: float = 0.5
+    contrastive: float = AdapterOptions.contrastive
     """Weight of `contrastive_loss`."""
-    temperature: float = 0.1
+    temperature: float = AdapterOptions.temperature
 
 
 def contrastive_loss(
@@ -58,9 +59,7 @@ class MusicAdapterModule(LightningModule):
         adapters: what learns.
         style_of: class of each song.
         loss: weights.
-        learning_rate: of AdamW, which falls to zero by a cosine.
-        weight_decay: of AdamW.
-        steps: of the whole training.
+        optimizer: AdamW and its learning-rate schedule.
     """
 
     def __init__(
@@ -69,15 +68,13 @@ class MusicAdapterModule(LightningModule):
         style_of: Mapping[str, int],
         *,
         loss: AdapterLoss,
-        learning_rate: float,
-        weight_decay: float,
-        steps: int,
+        optimizer: OptimizerOptions,
     ) -> None:
         super().__init__()
         self.adapters, self.loss = adapters, loss
         self.style_of = dict(style_of)
         self.number_of = {piece: number for number, piece in enumerate(sorted(style_of))}
-        self.learning_rate, self.weight_decay, self.steps = learning_rate, weight_decay, steps
+        self.optimizer_settings = optimizer
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         losses, accuracies = self._compare(batch)
@@ -108,12 +105,14 @@ class MusicAdapterModule(LightningModule):
         return losses, accuracies
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        settings = self.optimizer_settings
         optimizer = torch.optim.AdamW(
-            self.adapters.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+            self.adapters.parameters(),
+            lr=settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            weight_decay=settings.weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / self.steps))
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, settings.factor)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

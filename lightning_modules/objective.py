@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,36 +16,12 @@ from lightning_modules.joints import (
     teach,
 )
 from lightning_modules.networks.autoencoder import AutoencoderOutput, LatentFlowAutoencoder
+from lightning_modules.options.autoencoder import LossWeights
 
 _NO_KEYPOINTS = (
     "Joint supervision needs keypoints, and these clips have none: prepare clips with keypoints, "
     "or set stage1.loss.joints, teacher_flow and teacher_occlusion to 0."
 )
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """The terms' weights; a term of weight 0 is not computed. See `losses` and `joints`."""
-
-    perceptual: float
-    pixels: float
-    warped: float
-    gradient: float
-    ssim: float
-    raw: float
-    variation: float
-    foreground: float
-    """Strength of the weight of pixels that differ between the frames; no term of its own."""
-    equivariance_shift: float
-    equivariance_affine: float
-    joints: float
-    teacher_flow: float
-    teacher_occlusion: float
-
-    @property
-    def uses_labels(self) -> bool:
-        """Whether keypoints are part of the loss."""
-        return max(self.joints, self.teacher_flow, self.teacher_occlusion) > 0
 
 
 def objective(

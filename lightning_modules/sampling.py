@@ -25,6 +25,7 @@ from torch import Tensor
 from datamodules.batch import to_uint8
 from lightning_modules.networks.denoiser import FlowUNet3D
 from lightning_modules.networks.music import MusicConditioner, MusicEmbedding
+from lightning_modules.options.diffusion import SamplingOptions
 
 SOLVERS = ("ddim", "dpm++", "unipc")
 #: Log signal-to-noise ratio below which multistep solvers do not start. The cosine schedule ends in
@@ -46,9 +47,9 @@ class Guidance:
                + music * (e(image, music) - e(image, no music))
     """
 
-    music: float = 1.0
+    music: float = SamplingOptions.guidance_scale
     """1: plain conditioning; 0: the music is ignored; above 1: stressed."""
-    image: float = 1.0
+    image: float = SamplingOptions.image_guidance_scale
     """The same for the reference image; other values than 1 need image dropout in training."""
 
 
@@ -58,7 +59,7 @@ class Windows:
 
     length: int
     overlap: int
-    batch: int = 8
+    batch: int = SamplingOptions.window_batch
     """Windows that the network sees at once."""
 
     def starts(self, frames: int) -> list[int]:

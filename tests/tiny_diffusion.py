@@ -6,13 +6,13 @@ from tiny_models import tiny_autoencoder, tiny_conditioner, tiny_denoiser
 from datamodules.batch import ClipBatch
 from lightning_modules.diffusion import (
     ConditionDropout,
-    DenoiserOptimizer,
     DenoisingLoss,
     FlowDiffusionModule,
     ValidationSampling,
 )
 from lightning_modules.diffusion_loss import cosine_scheduler
 from lightning_modules.normalization import identity_grid
+from lightning_modules.options.optimizer import OptimizerOptions
 
 FRAMES = 12
 
@@ -81,7 +81,7 @@ def module(
         frame_size=32,
         seed=0,
         loss=DenoisingLoss(velocity=1.0),
-        optimizer=DenoiserOptimizer(learning_rate=2e-3, steps=steps, final_rate_factor=0.1),
+        optimizer=OptimizerOptions(learning_rate=2e-3, steps=steps, final_rate_factor=0.1),
         dropout=dropout or ConditionDropout(),
         validation=ValidationSampling(clips=8, steps=5),
     )

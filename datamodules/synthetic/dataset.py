@@ -24,6 +24,8 @@ from datamodules.aist_names import GENRES, AistName
 from datamodules.errors import DataError
 from datamodules.files import remove_partial, write_bytes
 from datamodules.media.video import write_video
+from datamodules.options.clips import SEED
+from datamodules.options.synthetic import SyntheticOptions
 from datamodules.splits import HELD_OUT_PIECES
 from datamodules.synthetic.clip import DanceSpec, RenderedClip, Scene, render_clip, true_flow
 from datamodules.synthetic.music import rng_of
@@ -117,17 +119,17 @@ def dance_names(seed: int, train_videos: int, cameras: int = 1) -> list[str]:
 def render_dataset(
     out: str | os.PathLike[str],
     *,
-    seed: int = 0,
-    train_videos: int = 100,
-    cameras: int = 1,
-    seconds: float = 8.0,
-    fps: float = 10.0,
-    size: int = 64,
-    width: int = 0,
-    routines: int = 6,
-    rooms: str = "varied",
-    crf: int = 17,
-    workers: int = 0,
+    seed: int = SEED,
+    train_videos: int = SyntheticOptions.train_videos,
+    cameras: int = SyntheticOptions.cameras,
+    seconds: float = SyntheticOptions.seconds,
+    fps: float = SyntheticOptions.fps,
+    size: int = SyntheticOptions.size,
+    width: int = SyntheticOptions.width,
+    routines: int = SyntheticOptions.routines,
+    rooms: str = SyntheticOptions.rooms,
+    crf: int = SyntheticOptions.crf,
+    workers: int = SyntheticOptions.workers,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Render a set of dances into a folder; what is there already is kept.

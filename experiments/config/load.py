@@ -1,159 +1,173 @@
-"""Every setting in one tree, and how presets and the command line fill it.
+"""The tree of all settings, and how presets, files and the command line fill it.
 
-Two hops: a YAML preset and `key=value` words go into the dataclasses below (checked in their
-`__post_init__`), and `experiments.build` passes their fields on as explicit arguments. Defaults
-stand in the dataclasses and are the published values; a preset holds only what differs.
+A YAML preset and `key=value` words are read into dataclasses, which check themselves, and
+`experiments.factories` passes them on as explicit arguments. The dataclasses are next to what they
+configure (`datamodules.options`, `lightning_modules.options`) and hold the only, published
+defaults; a preset holds what differs from them.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import typing
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.config.adapter import AdapterSettings
-from experiments.config.clips import ClipSettings
-from experiments.config.music import MusicSettings
+from datamodules.options.checks import check_range
+from datamodules.options.clips import SEED, ClipOptions
+from datamodules.options.synthetic import SyntheticOptions
 from experiments.config.run import RunSettings
-from experiments.config.sampling import SamplingSettings
 from experiments.config.schema import Setting, list_settings, nearest_settings
 from experiments.config.stage1 import Stage1Settings
 from experiments.config.stage2 import Stage2Settings
-from experiments.config.synthetic import SyntheticSettings
+from experiments.config.yaml_text import as_text, parse, read_mapping, resolve
 from experiments.errors import SettingsError, one_sentence
+from lightning_modules.options.diffusion import SamplingOptions
+from lightning_modules.options.music import AdapterOptions, MusicOptions
 
 PRESETS = Path(__file__).parents[1] / "presets"
+#: Former names of settings: still read from files, refused on the command line.
+RENAMED = {
+    "stage1.train.checkpoint_gradients": "stage1.train.gradient_checkpointing",
+    "stage2.train.clip_gradient": "stage2.train.gradient_clip",
+}
+T = TypeVar("T")
 
 
 @dataclass
 class Settings:
-    """The whole tree, as `config.yaml` of a run folder holds it."""
+    """All settings, as `config.yaml` of a run folder holds them."""
 
     preset: str = ""
-    """Name of the preset that was loaded (see `dabfusion settings --presets`), or the path of a
-    YAML file with settings; empty for the defaults alone."""
-    seed: int = 0
-    """Decides weights, order of clips, noise and dropped conditions: equal seeds, equal runs."""
+    """Name of a preset (see `dabfusion settings --presets`) or path of a YAML file with settings;
+    empty for the defaults."""
+    seed: int = SEED
+    """Random seed of weights, data order, noise and condition dropout; runs with equal seeds are
+    equal."""
     data: str = ""
     """Folder that `dabfusion prepare` wrote."""
     autoencoder: str = ""
-    """Run or export folder of stage 1, which stage 2 builds on."""
+    """Run or export folder of the stage 1 that stage 2 is trained on."""
     out: str = ""
-    """Run folder to write; empty means `runs/STAGE-PRESET` in the working directory."""
+    """Run folder to write; empty uses `runs/STAGE-PRESET` in the working directory."""
     resume: Literal["never", "auto", "always"] = "never"
-    """What to do with a run that is already in `out`: never is to refuse, auto is to go on with
-    it, or to start where there is none, and always is to insist that there is one."""
-    synthetic: SyntheticSettings = field(default_factory=SyntheticSettings)
+    """If `out` already holds a run: never refuses; auto resumes it, or starts a new run if there is
+    none; always resumes it, and refuses if there is none."""
+    synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
     """Rendered dancers and music."""
-    clips: ClipSettings = field(default_factory=ClipSettings)
-    """How videos become clips: rate, size, length, beats, augmentation, loading."""
+    clips: ClipOptions = field(default_factory=ClipOptions)
+    """How videos become clips: frame rate, size, length, beats, augmentation, loading."""
     stage1: Stage1Settings = field(default_factory=Stage1Settings)
-    """The latent-flow auto-encoder: network, losses, training."""
+    """The latent-flow autoencoder: network, loss, training."""
     stage2: Stage2Settings = field(default_factory=Stage2Settings)
-    """The diffusion over latent flow: network, loss, schedule, training."""
-    music: MusicSettings = field(default_factory=MusicSettings)
-    """What stage 2 knows of the music."""
-    adapter: AdapterSettings = field(default_factory=AdapterSettings)
-    """Adapters over the music features, taught genres before stage 2 (`train music-adapter`)."""
-    sampling: SamplingSettings = field(default_factory=SamplingSettings)
-    """How videos are drawn from a trained stage 2."""
+    """The diffusion of latent flow: network, loss, noise schedule, training."""
+    music: MusicOptions = field(default_factory=MusicOptions)
+    """Music conditioning of stage 2."""
+    adapter: AdapterOptions = field(default_factory=AdapterOptions)
+    """Adapters over the music features (`dabfusion train music-adapter`)."""
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    """How videos are sampled from a trained stage 2."""
     run: RunSettings = field(default_factory=RunSettings)
-    """Hardware, cadence, Weights & Biases."""
+    """Hardware, intervals, Weights & Biases."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed is {self.seed}, but must lie between 0 and 2147483647.")
-        most = self.stage2.scheduler.timesteps
-        if self.sampling.steps > most:
+        check_range(self, 0, 2**31 - 1, "seed")
+        levels = self.stage2.scheduler.timesteps
+        if self.sampling.steps > levels:
             raise ValueError(
-                f"sampling.steps is {self.sampling.steps}, but there are only {most} times of "
-                "noise (stage2.scheduler.timesteps)."
+                f"sampling.steps is {self.sampling.steps}, but there are only {levels} noise "
+                "levels (stage2.scheduler.timesteps)."
             )
 
 
 @cache
 def all_settings() -> dict[str, Setting]:
-    """Every setting of the tree by its dotted name, in the order of the source."""
+    """Return every setting by its dotted name, in the order of the source."""
     return {setting.name: setting for setting in list_settings(Settings)}
 
 
 def preset_names() -> list[str]:
-    """The presets that come with the package, sorted."""
+    """Return the names of the presets in the package, sorted."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def load_settings(preset: str | None, overrides: list[str]) -> Settings:
-    """Defaults, then the preset, then the words of the command line, checked.
+    """Return the defaults, overridden by a preset, overridden by words of the command line.
 
     Args:
-        preset: A name under `presets/`, the path of a YAML file, or None for the defaults.
-        overrides: `key=value` with dotted keys; lists as `[1,2,3]`, nothing as `null`.
+        preset: Name of a file in `presets/`, path of a YAML file, or None for the defaults.
+        overrides: `key=value` with dotted keys; lists as `[1,2,3]`.
 
     Raises:
         SettingsError: In one sentence, with the nearest name or choice there is.
     """
     tree = OmegaConf.structured(Settings)
     if preset:
-        tree = _merge(tree, read_yaml(_preset_path(preset)), f'The preset "{preset}"')
+        tree = _merge(tree, read_mapping(_preset_path(preset)), f'The preset "{preset}"')
         tree.preset = preset
     for word in overrides:
-        key, value = _split(word)
-        nested: Any = value
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        tree = _merge(tree, nested, f'"{word}"')
+        tree = _merge(tree, dict([_split(word)]), f'"{word}"')
     return _to_settings(tree)
 
 
 def settings_from_words(words: list[str]) -> Settings:
-    """`load_settings` of a command line's `key=value` words, `preset=NAME` among them."""
+    """Return `load_settings` of `key=value` words, one of which may be `preset=NAME`."""
     presets = [word.partition("=")[2] for word in words if word.startswith("preset=")]
     others = [word for word in words if not word.startswith("preset=")]
     return load_settings(presets[-1] if presets else None, others)
 
 
 def from_dict(values: dict[str, Any], source: str = "The settings") -> Settings:
-    """Settings from nested plain values, as `to_dict` or a run's `config.yaml` holds them.
+    """Return settings from nested plain values, such as those of `to_dict`.
 
     Args:
-        values: Missing ones take their defaults; unknown ones are refused.
-        source: What to call them in an error's sentence.
+        values: Missing settings take their defaults; unknown ones are refused.
+        source: Name of the values' origin in error messages.
     """
     return _to_settings(_merge(OmegaConf.structured(Settings), values, source))
 
 
+def read_settings(path: Path) -> Settings:
+    """Return the settings in a run's `config.yaml`, former names included.
+
+    Raises:
+        SettingsError: The file is not readable or holds an unknown setting.
+    """
+    return from_dict(read_mapping(path), f'The file "{path}"')
+
+
 def to_dict(settings: Settings) -> dict[str, Any]:
-    """Nested plain values, ready for YAML or JSON."""
+    """Return the settings as nested plain values, for YAML or JSON."""
     return asdict(settings)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping, read with the safe loader.
+    """Return the mapping in a YAML file (YAML 1.2, without Python objects).
 
     Raises:
-        SettingsError: If the file is no YAML or holds no mapping.
-        FileNotFoundError: If there is no such file.
+        SettingsError: The file is not YAML or holds no mapping.
+        FileNotFoundError: There is no such file.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = "" if line is None else f", line {line + 1}"
-        raise SettingsError(f'"{path}"{where} is no readable YAML.') from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise SettingsError(
-            f'"{path}" holds no settings: a YAML file of "name: value" is expected.'
-        )
+    values = resolve(read_mapping(path))
+    assert isinstance(values, dict)
     return values
+
+
+def current_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values by dotted names, with former names replaced; unknown ones are kept."""
+    known = all_settings()
+    return {
+        name: _typed(known[name], value) if name in known else resolve(value)
+        for name, value in _flatten(values)
+    }
 
 
 def _preset_path(preset: str) -> Path:
@@ -171,52 +185,61 @@ def _preset_path(preset: str) -> Path:
 
 
 def _split(word: str) -> tuple[str, Any]:
+    """Return the name and the unresolved value of a word of the command line."""
     key, equals, raw = word.partition("=")
     known = all_settings()
     if not equals:
         near = nearest_settings(key, list(known))[0]
-        raise SettingsError(f'"{word}" is no setting: they are given as key=value, as {near}=...')
+        raise SettingsError(
+            f'"{word}" is not a setting: settings are given as key=value, such as {near}=...'
+        )
+    if key in RENAMED:
+        raise SettingsError(f"The setting {key} is now called {RENAMED[key]}.")
     if key not in known:
         raise SettingsError(_unknown(key, list(known)))
     if known[key].text:
-        # Shells expand a leading ~ of a word, but few one behind "key=".
+        # Shells expand ~ at the beginning of a word, but few of them after "key=".
         return key, str(Path(raw).expanduser()) if raw.startswith("~/") else raw
     try:
-        return key, yaml.safe_load(raw)
-    except yaml.YAMLError as error:
+        return key, parse(raw)
+    except (yaml.YAMLError, TypeError) as error:
         expected = known[key].type_text
         raise SettingsError(f'{key} cannot be "{raw}"; it is a {expected}.') from error
 
 
-def _merge(tree: DictConfig, values: dict[str, Any], source: str) -> DictConfig:
-    known = all_settings()
-    values = _with_known_names(values, "", known, source)
-    try:
-        merged = OmegaConf.merge(tree, OmegaConf.create(values))
-    except (OmegaConfBaseException, ValueError) as error:
-        raise SettingsError(_bad_value(error, values, known, source)) from error
-    assert isinstance(merged, DictConfig)
-    return merged
-
-
-def _with_known_names(
-    values: dict[str, Any], prefix: str, known: dict[str, Setting], source: str
-) -> dict[str, Any]:
-    checked: dict[str, Any] = {}
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested values by their dotted, current names."""
     for key, value in values.items():
         name = f"{prefix}{key}"
-        inner = [other for other in known if other.startswith(f"{name}.")]
-        if name not in known and not inner:
-            raise SettingsError(f"{source} cannot be used: {_unknown(name, list(known))}")
-        if inner and not isinstance(value, dict):
-            raise SettingsError(f"{source} cannot be used: {name} is a group, as in {inner[0]}=...")
-        if inner:
-            checked[key] = _with_known_names(value, f"{name}.", known, source)
-        elif known[name].choices and isinstance(value, int) and not isinstance(value, bool):
-            checked[key] = str(value)  # `precision: 32` in a file is a number to YAML
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{name}.")
         else:
-            checked[key] = value
-    return checked
+            yield RENAMED.get(name, name), value
+
+
+def _typed(setting: Setting, value: Any) -> Any:
+    return as_text(value) if setting.text or setting.texts else resolve(value)
+
+
+def _merge(tree: Any, values: Mapping[str, Any], source: str) -> Any:
+    known = all_settings()
+    flat = dict(_flatten(values))
+    for name in flat:
+        if name in known:
+            continue
+        raise SettingsError(f"{source} cannot be used: {_unknown(name, list(known))}")
+    typed = {name: _typed(known[name], value) for name, value in flat.items()}
+    nested: dict[str, Any] = {}
+    for name, value in typed.items():
+        *groups, last = name.split(".")
+        node = nested
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[last] = value
+    try:
+        return OmegaConf.merge(tree, OmegaConf.create(nested))
+    except (OmegaConfBaseException, ValueError) as error:
+        raise SettingsError(_bad_value(error, flat, known, source)) from error
 
 
 def _unknown(name: str, known: list[str]) -> str:
@@ -227,40 +250,47 @@ def _unknown(name: str, known: list[str]) -> str:
     return f'There is no setting "{name}"; the nearest is {near}.'
 
 
-def _bad_value(error: Exception, values: Any, known: dict[str, Setting], source: str) -> str:
+def _bad_value(
+    error: Exception, values: dict[str, Any], known: dict[str, Setting], source: str
+) -> str:
     name = str(getattr(error, "full_key", "") or "").split("[")[0]
     setting = known.get(name)
     if setting is None:
         return f"{source} cannot be used: {one_sentence(str(error).splitlines()[0])}"
-    for part in name.split("."):
-        values = values.get(part) if isinstance(values, dict) else values
+    value = values.get(name)
     if setting.choices:
-        near = difflib.get_close_matches(str(values), setting.choices, n=1, cutoff=0.0)[0]
+        near = difflib.get_close_matches(str(value), setting.choices, n=1, cutoff=0.0)[0]
         choices = ", ".join(setting.choices)
-        return f'{name} cannot be "{values}"; it is one of {choices}, and the nearest is {near}.'
-    return f'{name} cannot be "{values}"; it is a {setting.type_text}, as {setting.default!r}.'
+        return f'{name} cannot be "{value}"; it is one of {choices}, and the nearest is {near}.'
+    return f'{name} cannot be "{value}"; it is a {setting.type_text}, as {setting.default!r}.'
 
 
-def _to_settings(tree: DictConfig) -> Settings:
+def _to_settings(tree: Any) -> Settings:
     try:
-        settings = OmegaConf.to_object(tree)
+        values = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
         raise SettingsError(one_sentence(str(error).splitlines()[0])) from error
-    except ValueError as error:
-        raise SettingsError(one_sentence(str(error))) from error
-    assert isinstance(settings, Settings)
-    _check_finite(settings, "")
-    return settings
+    assert isinstance(values, dict)
+    return _construct(Settings, {str(key): value for key, value in values.items()}, "")
 
 
-def _check_finite(node: Any, prefix: str) -> None:
-    for f in fields(node):
-        value, name = getattr(node, f.name), f"{prefix}{f.name}"
-        if is_dataclass(value):
-            _check_finite(value, f"{name}.")
-        elif any(isinstance(v, float) and not math.isfinite(v) for v in _flat(value)):
+def _construct(cls: type[T], values: dict[str, Any], prefix: str) -> T:
+    """Build a dataclass and those in it; their messages begin with a field's name."""
+    hints = typing.get_type_hints(cls)
+    assert is_dataclass(cls)
+    arguments: dict[str, Any] = {}
+    for item in fields(cls):
+        value, name = values[item.name], f"{prefix}{item.name}"
+        if is_dataclass(hints[item.name]):
+            value = _construct(hints[item.name], value, f"{name}.")
+        elif any(isinstance(v, float) and not math.isfinite(v) for v in _as_list(value)):
             raise SettingsError(f"{name} is {value}, but must be finite.")
+        arguments[item.name] = value
+    try:
+        return cls(**arguments)
+    except ValueError as error:
+        raise SettingsError(one_sentence(f"{prefix}{error}")) from error
 
 
-def _flat(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]

@@ -1,86 +1,79 @@
-"""Settings of a run as such: hardware, cadence of logging and checkpoints, Weights & Biases."""
+"""Settings of a run: hardware, intervals of logging and checkpoints, Weights & Biases."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+from datamodules.options.checks import check_range
 
 
 @dataclass
 class RunSettings:
-    """How a training runs; none of these changes what is learnt, but `precision` and
-    `compile` by rounding."""
+    """How a training runs. Only `precision` and `compile` affect the result, by rounding."""
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    """Where to compute; auto takes the GPUs if there are any."""
+    """Hardware; auto uses the GPUs if there are any."""
     devices: int = 0
-    """Processes on this machine, one a GPU (or, on the CPU, so many processes); 0 means every GPU,
-    or one process on the CPU."""
+    """Processes on this machine, one per GPU (or as many on the CPU); 0 uses every GPU, or one
+    process on the CPU."""
     nodes: int = 1
-    """Machines that take part; more than one is started by torchrun or SLURM on each of them."""
+    """Number of machines; if more than one, start the command on each with torchrun or SLURM."""
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
-    """Arithmetic of the networks; 32 is exactly reproducible on the CPU."""
+    """Floating-point precision; 32 is exactly reproducible on the CPU."""
     compile: bool = False
-    """Compile the network that learns with torch.compile. Pays on GPUs, most with bf16-mixed; on
-    the CPU it needs a C++ compiler and a minute or more, so it is off. Rounds differently."""
+    """Compile the trained network with torch.compile: faster on GPUs, mostly with bf16-mixed. On
+    the CPU it needs a C++ compiler and a minute or more. Rounding differs."""
     threads: int = 0
-    """Threads of each process for arithmetic on the CPU; 0 leaves it to PyTorch."""
+    """CPU threads of each process; 0 is PyTorch's default."""
     export: Literal["best", "last"] = "best"
-    """Which weights are exported at the end: those of the best validation, or the last; the moving
-    average of them where one is kept."""
+    """Weights that are exported at the end: of the best validation, or the last; their moving
+    average if there is one."""
     log_every: int = 50
     """Steps between two lines of training metrics."""
     validate_every: int = 0
-    """Steps between two validations; 0 means four validations a run."""
+    """Steps between two validations; 0 validates four times per run."""
     validation_batches: int = 0
-    """Batches of a validation in each process; 0 means all."""
+    """Batches per validation in each process; 0 uses all."""
     checkpoint_every: int = 0
-    """Steps between two writings of checkpoints/last.ckpt; 0 means twenty a run. What a kill
-    loses is at most this, and is computed again bit by bit."""
+    """Steps between two writes of checkpoints/last.ckpt; 0 writes twenty times per run. An
+    interrupted run loses at most this many steps and recomputes them bit by bit on resume."""
     keep_every: int = 0
-    """Steps between two checkpoints that are kept under their own names; 0 keeps none."""
+    """Steps between two checkpoints that are kept under their own names (0: none)."""
     samples: int = 4
-    """Validation clips that are shown as videos with sound; 0 for none."""
+    """Validation clips that are written as videos with sound (0: none)."""
     samples_every: int = 0
-    """Steps between two showings, at a validation; 0 means only at the end of the run."""
+    """Steps between two writes of sample videos, at a validation; 0 writes them at the end only."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """What to do when a loss or a gradient is not finite: stop with the clips' ids in the run's
-    `nonfinite.json`, or leave the step out, count it and go on."""
+    """If a loss or gradient is not finite: stop (the clips' ids are in the run's
+    `nonfinite.json`), or skip the step, count it and continue."""
     explode_factor: float = 0.0
-    """Stop, or skip, also when a loss exceeds this many times its running mean; 0 never."""
+    """Also stop or skip if a loss exceeds this multiple of its running mean (0: never)."""
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
-    """Weights & Biases: auto logs online where this machine is logged in (`wandb login` or
-    WANDB_API_KEY), and else offline, for `wandb sync` later."""
+    """Weights & Biases: auto logs online if this machine is logged in (`wandb login` or
+    WANDB_API_KEY), otherwise offline, for a later `wandb sync`."""
     project: str = "dabfusion"
-    """The project's name at Weights & Biases."""
+    """Weights & Biases project."""
     name: str = ""
-    """The run's name at Weights & Biases; empty takes the run folder's."""
+    """Name of the run at Weights & Biases; empty uses the name of the run folder."""
     group: str = ""
-    """Weights & Biases' group of this run, for repetitions and sweeps."""
+    """Group of the run at Weights & Biases, for repetitions and sweeps."""
     rank_timeout_s: float = 600.0
-    """Seconds after which the processes of a run give up on one that does not answer. A process
-    that dies is noticed at once; this is for one that hangs, and longer than drawing samples."""
+    """Seconds after which the processes of a run stop waiting for one that does not respond. A
+    process that exits is noticed at once. Must be longer than writing samples takes."""
 
     def __post_init__(self) -> None:
-        for name in ("devices", "threads", "validate_every", "validation_batches"):
-            _at_least(self, name, 0)
-        for name in ("checkpoint_every", "keep_every", "samples", "samples_every"):
-            _at_least(self, name, 0)
-        for name in ("nodes", "log_every"):
-            _at_least(self, name, 1)
+        check_range(self, 0, math.inf, "devices", "threads", "validate_every", "validation_batches")
+        check_range(self, 0, math.inf, "checkpoint_every", "keep_every", "samples", "samples_every")
+        check_range(self, 1, math.inf, "nodes", "log_every")
         if self.explode_factor != 0.0 and self.explode_factor <= 1.0:
             raise ValueError(
-                f"run.explode_factor is {self.explode_factor:g}, but a loss explodes at a multiple "
-                "of its mean: give a number above 1, or 0 for never."
+                f"explode_factor is {self.explode_factor:g}, but must be above 1 (a multiple of "
+                "the mean loss), or 0 for never."
             )
         if self.rank_timeout_s < 5.0:
             raise ValueError(
-                f"run.rank_timeout_s is {self.rank_timeout_s:g}, but starting the processes alone "
-                "takes some seconds: give at least 5."
+                f"rank_timeout_s is {self.rank_timeout_s:g}, but must be at least 5, because "
+                "starting the processes takes some seconds."
             )
-
-
-def _at_least(settings: RunSettings, name: str, least: int) -> None:
-    value = getattr(settings, name)
-    if value < least:
-        raise ValueError(f"run.{name} is {value}, but must be at least {least}.")

@@ -1,7 +1,7 @@
 """The settings as a flat list: dotted name, type, default, choices and docstring of each.
 
-The docstring of a setting is the string under its field; Python throws those away, so they are
-read from the source by its syntax tree.
+The docstring of a setting is the string under its field. Python does not keep these, so they are
+read from the source file.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import itertools
 import types
 import typing
 from collections.abc import Iterator
@@ -22,25 +23,27 @@ class Setting:
     """One leaf of the tree of settings."""
 
     name: str
-    """Dotted, as on the command line."""
+    """Dotted name, as on the command line."""
     type_text: str
-    """As a user would say it: `int`, `float or null`, `none | global | frame`."""
+    """Type in words: `whole number`, `number or null`, `none | global | frame`."""
     default: Any
-    """The dataclass's default, before any preset."""
+    """Default without a preset."""
     choices: tuple[str, ...]
-    """What a closed choice may be; empty for any other type."""
+    """Allowed values; empty if they are not enumerated."""
     doc: str
-    """The string under the field, folded to one paragraph."""
+    """Docstring as one paragraph."""
     text: bool
-    """Whether it is a plain string, whose value on the command line is taken as it stands."""
+    """Whether it is a text or a choice, whose value is taken as it is written."""
+    texts: bool
+    """Whether it is a list of texts."""
 
 
 def list_settings(root: type, prefix: str = "") -> Iterator[Setting]:
-    """Every leaf below a settings dataclass, depth first, in the order of the source.
+    """Yield every setting in a dataclass, depth first, in the order of the source.
 
     Args:
-        root: A dataclass whose fields are leaves or further dataclasses.
-        prefix: The dotted name of `root` itself, empty for the whole tree.
+        root: Dataclass whose fields are settings or further dataclasses.
+        prefix: Dotted name of `root`; empty for the whole tree.
     """
     hints = typing.get_type_hints(root)
     docs = field_docs(root)
@@ -58,30 +61,31 @@ def list_settings(root: type, prefix: str = "") -> Iterator[Setting]:
             choices=choices,
             doc=docs.get(field.name, ""),
             text=hint is str or bool(choices),
+            texts=hint == list[str],
         )
 
 
 @cache
 def field_docs(root: type) -> dict[str, str]:
-    """The string under each field of a dataclass, by the field's name."""
-    source = inspect.getsource(root)
-    body = ast.parse(inspect.cleandoc(source)).body[0]
-    assert isinstance(body, ast.ClassDef)
+    """Return the docstring of each field of a dataclass, inherited ones included, by its name."""
     docs: dict[str, str] = {}
-    for statement, following in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(statement, ast.AnnAssign)
-            and isinstance(statement.target, ast.Name)
-            and isinstance(following, ast.Expr)
-            and isinstance(following.value, ast.Constant)
-            and isinstance(following.value.value, str)
-        ):
-            docs[statement.target.id] = " ".join(following.value.value.split())
+    for cls in reversed(root.__mro__[:-1]):
+        body = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for statement, following in itertools.pairwise(body.body):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(statement.target, ast.Name)
+                and isinstance(following, ast.Expr)
+                and isinstance(following.value, ast.Constant)
+                and isinstance(following.value.value, str)
+            ):
+                docs[statement.target.id] = " ".join(following.value.value.split())
     return docs
 
 
 def type_text(hint: Any) -> str:
-    """A type as a user would say it."""
+    """Return the name of a type in words."""
     if choices := _choices(hint):
         return " | ".join(choices)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -96,10 +100,10 @@ def type_text(hint: Any) -> str:
 
 
 def nearest_settings(name: str, known: list[str]) -> list[str]:
-    """Up to two known dotted names that `name` may have meant, the likeliest first.
+    """Return up to two known names that `name` was probably meant to be, the likeliest first.
 
-    A last part that is right somewhere else in the tree wins over a similar spelling; up to four
-    places of one that is given alone.
+    A known last part in another group is preferred to a similar spelling; if only a last part is
+    given, up to four groups that have it are returned.
     """
     last = name.rsplit(".", 1)[-1]
     same_last = [candidate for candidate in known if candidate.rsplit(".", 1)[-1] == last]
@@ -111,9 +115,9 @@ def nearest_settings(name: str, known: list[str]) -> list[str]:
     lasts = {candidate.rsplit(".", 1)[-1]: candidate for candidate in reversed(known)}
     close = difflib.get_close_matches(last, list(lasts), n=1, cutoff=0.6)
     group = name.rpartition(".")[0]
-    beside = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == group}
-    same_group = difflib.get_close_matches(last, list(beside), n=1, cutoff=0.5) if group else []
-    found = spelled + [beside[key] for key in same_group] + [lasts[key] for key in close]
+    siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == group}
+    same_group = difflib.get_close_matches(last, list(siblings), n=1, cutoff=0.5) if group else []
+    found = spelled + [siblings[key] for key in same_group] + [lasts[key] for key in close]
     return list(dict.fromkeys(found))[:2] or difflib.get_close_matches(name, known, 1, 0.0)
 
 

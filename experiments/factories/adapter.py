@@ -50,7 +50,5 @@ def build_adapter_module(
         adapters,
         style_of,
         loss=AdapterLoss(adapter.contrastive, adapter.temperature),
-        learning_rate=adapter.learning_rate,
-        weight_decay=adapter.weight_decay,
-        steps=adapter.steps,
+        optimizer=adapter,
     )

@@ -72,7 +72,7 @@ def load_adapters(settings: Settings) -> MusicAdapters | None:
     if not on:
         raise CheckpointError(
             f'music.adapter="{run}" adapts {", ".join(adapters.names)}, but none of these features '
-            f"is on; set music.{adapters.names[0]}=true or leave music.adapter empty."
+            f"on; set music.{adapters.names[0]}=true or leave music.adapter empty."
         )
     for name, digest in encoder_digests(settings).items():
         trained = adapters.config["weights"].get(name)

@@ -12,7 +12,6 @@ from experiments.config.load import Settings
 from experiments.factories.stage2_networks import build_conditioner, build_denoiser
 from lightning_modules.diffusion import (
     ConditionDropout,
-    DenoiserOptimizer,
     DenoisingLoss,
     FlowDiffusionModule,
     ValidationSampling,
@@ -26,20 +25,20 @@ from lightning_modules.sampling import Guidance
 
 
 def build_scheduler(settings: Settings) -> DDPMScheduler:
-    """The training noise schedule."""
+    """Build the training noise schedule."""
     return cosine_scheduler(settings.stage2.scheduler.timesteps, settings.stage2.network.prediction)
 
 
 def build_diffusion(
     settings: Settings, autoencoder: LatentFlowAutoencoder, latent_flows: Iterable[Tensor]
 ) -> FlowDiffusionModule:
-    """The training module of stage 2.
+    """Build the LightningModule of stage 2.
 
     Args:
-        settings: resolved.
-        autoencoder: frozen stage 1.
-        latent_flows: absolute latent flow (..., 3, h, w) of training clips, for the statistics
-            by which it is normalised.
+        settings: All settings.
+        autoencoder: Frozen stage 1.
+        latent_flows: Absolute latent flow (..., 3, h, w) of training clips, for the statistics of
+            its normalization.
     """
     stage = settings.stage2
     denoiser = build_denoiser(settings, autoencoder.channels_latent)
@@ -53,13 +52,7 @@ def build_diffusion(
         frame_size=settings.clips.size,
         seed=settings.seed,
         loss=DenoisingLoss(loss.weighting, loss.min_snr_gamma, loss.velocity),
-        optimizer=DenoiserOptimizer(
-            learning_rate=train.learning_rate,
-            weight_decay=train.weight_decay,
-            warmup_steps=train.warmup_steps,
-            steps=train.steps,
-            final_rate_factor=train.final_rate_factor,
-        ),
+        optimizer=train,
         dropout=ConditionDropout(loss.drop_music, loss.drop_image, loss.window_start),
         validation=ValidationSampling(
             clips=train.validation_clips,
@@ -71,7 +64,7 @@ def build_diffusion(
 
 
 def build_guidance(settings: Settings) -> Guidance:
-    """Weights of music and picture in sampling."""
+    """Build the guidance scales of music and reference image."""
     sampling = settings.sampling
     return Guidance(sampling.guidance_scale, sampling.image_guidance_scale)
 
@@ -82,13 +75,13 @@ def build_pipeline(
     notes: dict[str, Any],
     scene: Scene | None = None,
 ) -> DabFusionPipeline:
-    """The pipeline of a trained module, with notes for its model card.
+    """Build the pipeline of a trained module.
 
     Args:
-        settings: resolved.
-        module: trained.
-        notes: for the card.
-        scene: where dancers of the training data stand, for persons who are cut out.
+        settings: All settings.
+        module: Trained module.
+        notes: Facts for the model card.
+        scene: Background and position of the training data's dancers, for cut-out people.
     """
     clips, sampling = settings.clips, settings.sampling
     return DabFusionPipeline(

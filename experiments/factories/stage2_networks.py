@@ -1,4 +1,4 @@
-"""Settings -> the networks of stage 2. Nothing here loads Lightning."""
+"""Settings -> the networks of stage 2; without Lightning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_modules.networks.music import MusicConditioner
 
 
 def build_denoiser(settings: Settings, image_channels: int) -> FlowUNet3D:
-    """The denoiser for a stage 1 whose latent map has `image_channels` channels."""
+    """Build the denoiser for a stage 1 whose latent map has `image_channels` channels."""
     network = settings.stage2.network
     denoiser = FlowUNet3D(
         image_channels=image_channels,
@@ -38,7 +38,7 @@ def build_denoiser(settings: Settings, image_channels: int) -> FlowUNet3D:
 
 
 def build_conditioner(settings: Settings) -> MusicConditioner:
-    """The music conditioner, behind trained adapters where the settings name some."""
+    """Build the music conditioner, with the trained adapters of `music.adapter` if given."""
     music = settings.music
     adapters = load_adapters(settings)
     adapted: dict[str, int] = {}

@@ -3,13 +3,14 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from experiments.config.load import read_yaml
+from experiments.config.load import current_values
+from experiments.config.yaml_text import read_mapping
 from experiments.errors import SettingsError
 from experiments.reports.evaluations import Evaluation, read_evaluations
 from experiments.runs.folder import RunFolder
@@ -93,7 +94,7 @@ def read_run(path: Path, name: str) -> RunRecord:
     """
     folder = RunFolder(path)
     manifest = folder.read_manifest()
-    settings = dict(_flatten(read_yaml(folder.config)))
+    settings = current_values(read_mapping(folder.config))
     record = RunRecord(name, path, str(manifest["stage"]), settings, manifest)
     record.evaluations = read_evaluations(path / "evaluation")
     data = settings.get("data")
@@ -196,11 +197,3 @@ def _runs_below(path: Path) -> Iterator[Path]:
 
 def _setting_key(run: RunRecord, name: str) -> str:
     return json.dumps(run.settings.get(name), sort_keys=True)
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from datamodules.files import write_text
-from experiments.config.load import Settings, from_dict, read_yaml, to_dict
+from experiments.config.load import Settings, read_settings, to_dict
 from experiments.errors import SettingsError
 
 #: Version of the format; increased when an older version would misread a folder.
@@ -74,7 +74,7 @@ class RunFolder:
                 f'"{self.path}" holds no run: config.yaml is missing; give the folder that '
                 "`dabfusion train` wrote."
             )
-        return from_dict(read_yaml(self.config), f'The file "{self.config}"')
+        return read_settings(self.config)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write `manifest.json`."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config.load import read_yaml
+from experiments.config.load import RENAMED, read_yaml
 from experiments.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _parameters(
 ) -> Iterator[tuple[str, BaseDistribution]]:
     """Yield dotted names and distributions, those of nested parameters included."""
     for key, body in given.items():
-        name = f"{prefix}{key}"
+        name = RENAMED.get(f"{prefix}{key}", f"{prefix}{key}")
         if isinstance(body, Mapping) and set(body) == {"parameters"}:
             yield from _parameters(body["parameters"], f"{name}.", source, grid)
         elif isinstance(body, Mapping):

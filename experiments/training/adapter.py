@@ -64,7 +64,7 @@ def adapter_parts(run: ResolvedRun, caches: Caches) -> StageParts:
         data=data,
         # Adapters are small and trained for few steps: no moving average, a fixed clip.
         ema_decay=0.0,
-        gradient_clip=1.0,
+        gradient_clip=settings.adapter.gradient_clip,
         sync_batch_norm=True,
         monitor="val/loss",
         export=export,

@@ -106,7 +106,7 @@ def _diffusion_parts(run: ResolvedRun, caches: Caches, max_statistics: int) -> S
         module=module,
         data=data,
         ema_decay=train.ema_decay,
-        gradient_clip=train.clip_gradient,
+        gradient_clip=train.gradient_clip,
         sync_batch_norm=False,  # the denoiser has group norm only
         monitor="val/loss",
         export=export,

@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 
 from datamodules.files import replacing, write_text
+from datamodules.options.clips import ClipOptions
 from lightning_modules.errors import CheckpointError
 from lightning_modules.generation.model_card import model_card
 from lightning_modules.generation.people import Scene
+from lightning_modules.options.diffusion import SamplingOptions
 
 CLASS_NAME = "DabFusionPipeline"
 FORMAT_VERSION = 1
@@ -27,20 +29,20 @@ SCENE = "scene"
 class PipelineSettings:
     """The clip format the networks were trained on, and the defaults of sampling."""
 
-    fps: float = 10.0
-    frames: int = 40
+    fps: float = ClipOptions.fps
+    frames: int = ClipOptions.frames
     """Frames of a window."""
-    size: int = 128
+    size: int = ClipOptions.size
     """Side of the square frames in pixels."""
-    fit: Literal["letterbox", "crop"] = "letterbox"
-    """How images are fitted into the square, as in training."""
-    solver: str = "dpm++"
-    steps: int = 15
-    guidance_scale: float = 1.0
-    image_guidance_scale: float = 1.0
-    overlap: int = 10
+    fit: Literal["letterbox", "crop"] = ClipOptions.fit
+    """How images are put into the square, as in training: letterbox or crop."""
+    solver: str = SamplingOptions.solver
+    steps: int = SamplingOptions.steps
+    guidance_scale: float = SamplingOptions.guidance_scale
+    image_guidance_scale: float = SamplingOptions.image_guidance_scale
+    overlap: int = SamplingOptions.overlap
     """Frames by which windows of a long song overlap."""
-    window_batch: int = 8
+    window_batch: int = SamplingOptions.window_batch
 
 
 def write_index(folder: Path, settings: PipelineSettings, notes: Mapping[str, Any]) -> None:

@@ -24,6 +24,14 @@ from torch import Tensor, nn
 from lightning_modules.networks.attention import SpatialAttention, TemporalAttention, zero_start
 from lightning_modules.networks.music import MusicEmbedding
 from lightning_modules.normalization import FlowNormalizer
+from lightning_modules.options.diffusion import (
+    MULTIPLIERS,
+    SPATIAL_ATTENTION_LEVELS,
+    TEMPORAL_ATTENTION,
+    TEMPORAL_CONV,
+    DenoiserOptions,
+)
+from lightning_modules.options.music import MusicOptions
 
 #: Decay lengths in frames of the features that encode the distance from the reference frame.
 REFERENCE_DECAYS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -204,22 +212,22 @@ class FlowUNet3D(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def __init__(
         self,
         image_channels: int = 256,
-        music_dim: int = 256,
-        width: int = 64,
-        multipliers: tuple[int, ...] = (1, 2, 4, 8),
-        embedding: int = 1024,
-        blocks: int = 2,
-        patch: int = 1,
-        stem_kernel: int = 7,
-        temporal_conv: tuple[bool, ...] = (False, False, False, False),
-        temporal_attention: tuple[bool, ...] = (True, True, True, True),
-        spatial_attention: tuple[str, ...] = ("linear", "linear", "linear", "linear"),
-        middle_attention: bool = True,
-        heads: int = 8,
-        head_dim: int = 32,
-        groups: int = 8,
-        flow: str = "residual",
-        prediction: str = "epsilon",
+        music_dim: int = MusicOptions.dim,
+        width: int = DenoiserOptions.width,
+        multipliers: tuple[int, ...] = MULTIPLIERS,
+        embedding: int = DenoiserOptions.embedding,
+        blocks: int = DenoiserOptions.blocks,
+        patch: int = DenoiserOptions.patch,
+        stem_kernel: int = DenoiserOptions.stem_kernel,
+        temporal_conv: tuple[bool, ...] = TEMPORAL_CONV,
+        temporal_attention: tuple[bool, ...] = TEMPORAL_ATTENTION,
+        spatial_attention: tuple[str, ...] = SPATIAL_ATTENTION_LEVELS,
+        middle_attention: bool = DenoiserOptions.middle_attention,
+        heads: int = DenoiserOptions.heads,
+        head_dim: int = DenoiserOptions.head_dim,
+        groups: int = DenoiserOptions.groups,
+        flow: str = DenoiserOptions.flow,
+        prediction: str = DenoiserOptions.prediction,
     ) -> None:
         super().__init__()
         levels = len(multipliers)

@@ -17,8 +17,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from datamodules.options.clips import ClipOptions
 from lightning_modules.networks.attention import LocalMusicAttention
 from lightning_modules.networks.music_adapter import FeatureAdapter, MusicAdapters
+from lightning_modules.options.music import MusicOptions
 
 BEAT_MODES = ("none", "global", "frame")
 CLAP_DIM = 512
@@ -128,13 +130,13 @@ class MusicConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @register_to_config
     def __init__(
         self,
-        dim: int = 256,
-        beats: str = "global",
-        spectral: bool = False,
-        clap: bool = True,
-        clap_tokens: bool = False,
-        wav2clip: bool = True,
-        frames: int = 40,
+        dim: int = MusicOptions.dim,
+        beats: str = MusicOptions.beats,
+        spectral: bool = MusicOptions.spectral,
+        clap: bool = MusicOptions.clap,
+        clap_tokens: bool = MusicOptions.clap_tokens,
+        wav2clip: bool = MusicOptions.wav2clip,
+        frames: int = ClipOptions.frames,
         beat_channels: int = 7,
         spectral_channels: int = SPECTRAL_DIM,
         reach: int = 10,

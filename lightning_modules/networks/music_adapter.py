@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_modules.networks.attention import zero_start
+from lightning_modules.options.music import AdapterOptions
 
 
 class FeatureAdapter(nn.Module):
@@ -84,8 +85,8 @@ class MusicAdapters(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self,
         dims: dict[str, int],
         classes: list[str],
-        width: int = 256,
-        projection: int = 64,
+        width: int = AdapterOptions.width,
+        projection: int = AdapterOptions.projection,
         weights: dict[str, str] | None = None,
     ) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from datamodules.batch import ClipBatch
 from lightning_modules.music_adapter import AdapterLoss, MusicAdapterModule, contrastive_loss
 from lightning_modules.networks.music import MusicConditioner
 from lightning_modules.networks.music_adapter import FeatureAdapter, MusicAdapters
+from lightning_modules.options.music import AdapterOptions
 
 STYLES = 3
 
@@ -94,9 +95,7 @@ def test_styles_are_learnt_and_known_of_new_music(contrastive: float) -> None:
         network,
         {f"piece{piece}": piece % STYLES for piece in range(60)},
         loss=AdapterLoss(contrastive),
-        learning_rate=2e-3,
-        weight_decay=0.05,
-        steps=60,
+        optimizer=AdapterOptions(learning_rate=2e-3, steps=60),
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.05)
     network.train()

@@ -9,7 +9,6 @@ from test_stage1_training import PAIRS, Pairs, fit, settings
 from experiments.cli import main
 from experiments.config.stage1 import (
     Stage1LossSettings,
-    Stage1NetworkSettings,
     Stage1Settings,
     Stage1TrainSettings,
 )
@@ -17,6 +16,7 @@ from experiments.errors import SettingsError
 from experiments.factories.stage1 import build_autoencoder, check_norm
 from lightning_modules.lfdm_checkpoint import write_lfdm
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
+from lightning_modules.options.autoencoder import AutoencoderOptions
 
 
 def test_training_starts_from_an_imported_checkpoint(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_training_starts_from_an_imported_checkpoint(tmp_path: Path) -> None:
         steps=2, batch_size=PAIRS, initial=str(tmp_path / "imported"), freeze=["region_predictor"]
     )
     loss = Stage1LossSettings(equivariance_shift=0.0, equivariance_affine=0.0)
-    config = Stage1Settings(Stage1NetworkSettings(regions=5), loss, train)
+    config = Stage1Settings(AutoencoderOptions(regions=5), loss, train)
     network = build_autoencoder(config)
     assert network.config["regions"] == 2  # the checkpoint's, not the settings'
     assert network.training

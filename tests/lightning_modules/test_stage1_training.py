@@ -17,19 +17,19 @@ from datamodules.batch import ClipBatch
 from datamodules.synthetic.clip import DanceSpec, render_clip
 from experiments.config.stage1 import (
     Stage1LossSettings,
-    Stage1NetworkSettings,
     Stage1Settings,
     Stage1TrainSettings,
 )
 from experiments.factories.stage1 import build_autoencoder, build_autoencoder_module
-from lightning_modules.autoencoder import AutoencoderOptimizer
+from lightning_modules.options.autoencoder import AutoencoderOptions
+from lightning_modules.options.optimizer import AutoencoderOptimizer
 
 PAIRS = 4  # clips a step
 
 
 def settings(steps: int, labels: bool = True, **train: object) -> Stage1Settings:
     return Stage1Settings(
-        network=Stage1NetworkSettings(
+        network=AutoencoderOptions(
             regions=10, region_width=8, region_blocks=2, region_cap=32, region_padding=1,
             affine="regressed", shared_affine_map=False, background="zero", flow_width=8,
             flow_blocks=2, flow_cap=32, correct_sign=False, least_determinant=1e-3, prior=6.0,

@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.batch import ClipBatch
 from lightning_modules.diffusion import (
     ConditionDropout,
-    DenoiserOptimizer,
     FlowDiffusionModule,
     ValidationSampling,
 )
 from lightning_modules.normalization import identity_grid
+from lightning_modules.options.optimizer import OptimizerOptions
 
 
 def loss_of(network: FlowDiffusionModule, batch: ClipBatch) -> Tensor:
@@ -43,12 +43,12 @@ def test_stage_one_is_no_part_of_the_checkpoint() -> None:
 
 
 def test_the_rate_rises_and_falls() -> None:
-    rate = DenoiserOptimizer(warmup_steps=10, steps=110, final_rate_factor=0.2)
+    rate = OptimizerOptions(warmup_steps=10, steps=110, final_rate_factor=0.2)
     assert rate.factor(0) == pytest.approx(0.1)
     assert rate.factor(9) == pytest.approx(1.0)
     assert rate.factor(60) == pytest.approx(0.6)
     assert rate.factor(110) == pytest.approx(0.2)
-    assert DenoiserOptimizer(steps=10).factor(7) == 1.0
+    assert OptimizerOptions(steps=10).factor(7) == 1.0
 
 
 class Batches(Dataset[ClipBatch]):

@@ -95,7 +95,7 @@ FILES = {
     "a number": ("3", "holds no settings"),
     "broken": ("seed: [1", "line"),
     "tabs": ("run:\n\tsamples: 1", "line 2"),
-    "code": ("seed: !!python/object/apply:os.system ['touch executed']", "no readable YAML"),
+    "code": ("seed: !!python/object/apply:os.system ['touch executed']", "not readable YAML"),
     "numbers for keys": ("1: 2", "holds no settings"),
     "a group as a value": ("run: fast", "group"),
 }

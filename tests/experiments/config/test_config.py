@@ -87,7 +87,7 @@ def test_presets_load_and_say_what_they_cost(name: str) -> None:
         ("=3", "no setting"),
         ("seed=-1", "between 0 and"),
         ("run.log_every=0", "at least 1"),
-        ("sampling.steps=2000", "only 1000 times of noise"),
+        ("sampling.steps=2000", "only 1000 noise levels"),
         ("run.explode_factor=0.5", "above 1"),
         ("out=${nothing}", "nothing"),
     ],
@@ -107,9 +107,9 @@ def test_a_bad_word_is_one_sentence(word: str, expected: str) -> None:
         ("run: 3", "run is a group"),
         ("run:\n  wandb: offlin", "the nearest is offline"),
         ("- seed", "holds no settings"),
-        ("seed: [1", "no readable YAML"),
-        ("1: 2", "holds no settings"),
-        ("seed: !!python/object/apply:os.system ['touch executed']", "no readable YAML"),
+        ("seed: [1", "not readable YAML"),
+        ("1: 2", 'no setting "1"'),
+        ("seed: !!python/object/apply:os.system ['touch executed']", "not readable YAML"),
     ],
 )
 def test_a_bad_file_is_one_sentence(text: str, expected: str, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.config.stage1 import Stage1NetworkSettings
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.blocks import AntialiasedDownsample
 from lightning_modules.networks.generator import fill_from_surroundings
@@ -213,13 +212,6 @@ def test_published_sizes_have_the_published_number_of_parameters() -> None:
     with torch.device("meta"):
         network = LatentFlowAutoencoder()
     assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == 66.0
-
-
-def test_settings_default_to_the_network_defaults() -> None:
-    settings = vars(Stage1NetworkSettings())
-    with torch.device("meta"):
-        config = LatentFlowAutoencoder().config
-    assert {"channels": 3, **settings} == config
 
 
 def test_backgrounds_begin_at_the_identity() -> None:
