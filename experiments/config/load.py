@@ -211,7 +211,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
     """Yield the leaves of nested values by their dotted, current names."""
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict):
+        if isinstance(value, dict) and name not in all_settings():
             yield from _flatten(value, f"{name}.")
         else:
             yield RENAMED.get(name, name), value
@@ -258,6 +258,7 @@ def _bad_value(
     if setting is None:
         return f"{source} cannot be used: {one_sentence(str(error).splitlines()[0])}"
     value = values.get(name)
+    value = "" if value is None else value
     if setting.choices:
         near = difflib.get_close_matches(str(value), setting.choices, n=1, cutoff=0.0)[0]
         choices = ", ".join(setting.choices)

@@ -73,9 +73,9 @@ WORDS = [
     ("stage1.train.batch_size=-2", "at least 1"),
     ("stage1.train.learning_rate=0", "above 0"),
     ("stage1.network.kernel=4", "odd"),
-    ("stage1.loss.pixels=-1", "0 or more"),
-    ("stage2.train.steps=0", "above 0"),
-    ("stage2.loss.drop_music=2", "0 to 1"),
+    ("stage1.loss.pixels=-1", "at least 0"),
+    ("stage2.train.steps=0", "at least 1"),
+    ("stage2.loss.drop_music=2", "between 0 and 1"),
     ("clips.frames=1", "between 2"),
     ("clips.size=33", "even"),
     ("clips.speeds=[9]", "between 0.25 and 4"),
@@ -96,7 +96,7 @@ FILES = {
     "broken": ("seed: [1", "line"),
     "tabs": ("run:\n\tsamples: 1", "line 2"),
     "code": ("seed: !!python/object/apply:os.system ['touch executed']", "not readable YAML"),
-    "numbers for keys": ("1: 2", "holds no settings"),
+    "numbers for keys": ("1: 2", 'no setting "1"'),
     "a group as a value": ("run: fast", "group"),
 }
 

@@ -34,7 +34,7 @@ def test_renders_a_set_and_says_what_is_next(
     [
         ("train_videos", 0),
         ("cameras", 10),
-        ("seconds", 0.0),
+        ("seconds", 0.1),
         ("size", 8),
         ("routines", 7),
         ("width", 5),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,21 @@ import yaml
 
 from experiments.config.load import (
     PRESETS,
+    RENAMED,
+    Settings,
     all_settings,
+    current_values,
     from_dict,
     load_settings,
     preset_names,
+    read_settings,
+    read_yaml,
     settings_from_words,
     to_dict,
 )
+from experiments.config.yaml_text import read_mapping
 from experiments.errors import SettingsError
+from lightning_modules.options.optimizer import OptimizerOptions
 
 
 def test_command_line_wins_over_preset_wins_over_defaults(tmp_path: Path) -> None:
@@ -45,6 +54,135 @@ def test_the_home_folder_may_be_written_short() -> None:
 def test_settings_survive_yaml_unchanged() -> None:
     settings = load_settings(None, ["seed=3", "stage1.train.sizes=[64,128]"])
     assert from_dict(yaml.safe_load(yaml.safe_dump(to_dict(settings)))) == settings
+
+
+#: Unquoted scalars that YAML 1.1 reads as something else than what is written.
+SURPRISING = [
+    "on", "off", "yes", "no", "y", "n", "On", "NO", "001", "010", "0o10", "0x1F", "0b11", "1_000",
+    "12:30", "1:30:00", "190:20:30", "2026-11-29", "2026-11-29 10:00:00", "1e5", ".5", "+1", "08",
+    "1.10", "true", "False", "=", ".inf", "1.", "Null",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SURPRISING)
+@pytest.mark.parametrize("group", ["run:\n  name: ", "run: {name: ", "run.name: "])
+def test_text_stays_text(text: str, group: str, tmp_path: Path) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(f"{group}{text}" + ("}" if "{" in group else ""), encoding="utf-8")
+    assert load_settings(str(preset), []).run.name == text
+    settings = load_settings(None, [f"run.name={text}"])
+    assert settings.run.name == text
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(to_dict(settings)), encoding="utf-8")
+    assert read_settings(config) == settings
+
+
+@pytest.mark.parametrize("text", ["off", "no", "'off'", '"off"'])
+def test_weights_and_biases_may_be_off_in_a_file(text: str, tmp_path: Path) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(f"run:\n  wandb: {text}\n", encoding="utf-8")
+    if "off" in text:
+        assert load_settings(str(preset), []).run.wandb == "off"
+    else:
+        with pytest.raises(SettingsError, match=r'run\.wandb cannot be "no"'):
+            load_settings(str(preset), [])
+
+
+def test_lists_of_text_stay_text(tmp_path: Path) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("stage1: {train: {freeze: [generator]}}\n", encoding="utf-8")
+    assert load_settings(str(preset), []).stage1.train.freeze == ["generator"]
+    with pytest.raises(SettingsError, match="contains '010'"):
+        load_settings(None, ["stage1.train.freeze=[010]"])
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("010", 10), ("08", 8), ("+1", 1), ("0", 0), ("1_000", 1000), ("12", 12), ("000", 0)],
+)
+def test_whole_numbers_are_decimal(text: str, number: int, tmp_path: Path) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(f"seed: {text}\n", encoding="utf-8")
+    assert load_settings(str(preset), []).seed == number
+    assert load_settings(None, [f"seed={text}"]).seed == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0o10", "0x1F", "0b11", "1:30", "2026-11-29", "1e5", ".5", "~", "", "null", "on", "yes"],
+)
+def test_what_is_no_decimal_number_is_refused_as_it_is_written(text: str, tmp_path: Path) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(f"seed: {text}\n", encoding="utf-8")
+    for arguments in ((str(preset), []), (None, [f"seed={text}"])):
+        with pytest.raises(SettingsError, match="whole number") as caught:
+            load_settings(*arguments)
+        assert f'"{text}"' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1e-5", 1e-5), (".5", 0.5), ("+1", 1.0), ("1.", 1.0), ("010.5", 10.5)]
+)
+def test_numbers_are_decimal(text: str, number: float) -> None:
+    rate = load_settings(None, [f"stage1.train.learning_rate={text}"]).stage1.train.learning_rate
+    assert rate == number
+
+
+def test_sweeps_and_other_files_are_read_by_the_same_rules(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "base: &b {n: no, o: 010, t: 1:30, d: 2026-11-29, f: 1e-5, i: 3, e: , q: '3', b: true}\n"
+        "merged: {<<: *b, i: 4}\n",
+        encoding="utf-8",
+    )
+    base = {
+        "n": "no", "o": "010", "t": "1:30", "d": "2026-11-29", "f": 1e-5, "i": 3, "e": None,
+        "q": "3", "b": True,
+    }  # fmt: skip
+    assert read_yaml(path) == {"base": base, "merged": {**base, "i": 4}}
+
+
+def test_a_run_of_an_older_version_is_still_read(tmp_path: Path) -> None:
+    values = to_dict(load_settings("quickstart", []))
+    train = values["stage2"]["train"]
+    train["clip_gradient"] = train.pop("gradient_clip")
+    for new in ("beta1", "beta2", "schedule"):
+        del train[new]
+    first = values["stage1"]["train"]
+    first["checkpoint_gradients"] = first.pop("gradient_checkpointing")
+    del first["final_rate_factor"]
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    assert read_settings(config) == load_settings("quickstart", [])
+    flat = current_values(read_mapping(config))
+    assert flat["stage2.train.gradient_clip"] == 1.0
+    assert "stage2.train.clip_gradient" not in flat
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_former_name_names_the_new_one(old: str, new: str) -> None:
+    assert new in all_settings()
+    assert old not in all_settings()
+    with pytest.raises(SettingsError, match=new):
+        load_settings(None, [f"{old}=1"])
+
+
+def test_the_stages_name_alike_what_is_alike() -> None:
+    first, second = Settings().stage1.train, Settings().stage2.train
+    for options in (first, second, Settings().adapter):
+        assert isinstance(options, OptimizerOptions)
+    assert (first.beta1, first.beta2, first.schedule, first.final_rate_factor) == (
+        0.5, 0.999, "steps", 0.02,
+    )  # fmt: skip
+    assert (second.beta1, second.beta2, second.schedule, second.final_rate_factor) == (
+        0.9, 0.99, "cosine", 1.0,
+    )  # fmt: skip
+
+
+def test_settings_are_listed_without_torch_or_numpy() -> None:
+    code = "import sys, experiments.config.load; print({'torch', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
 
 
 def test_every_setting_has_a_docstring() -> None:
