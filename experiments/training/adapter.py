@@ -62,9 +62,9 @@ def adapter_parts(run: ResolvedRun, caches: Caches) -> StageParts:
     return StageParts(
         module=build_adapter_module(run.settings, adapters, genres.of_music),
         data=data,
-        # Adapters are small and trained for few steps: no moving average, a fixed clip.
+        # Adapters are small and trained for few steps: no moving average.
         ema_decay=0.0,
-        gradient_clip=settings.adapter.gradient_clip,
+        gradient_clip=run.settings.adapter.gradient_clip,
         sync_batch_norm=True,
         monitor="val/loss",
         export=export,
