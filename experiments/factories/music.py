@@ -71,8 +71,8 @@ def load_adapters(settings: Settings) -> MusicAdapters | None:
     on = [name for name in adapters.names if getattr(settings.music, name)]
     if not on:
         raise CheckpointError(
-            f'music.adapter="{run}" adapts {", ".join(adapters.names)}, and none of them is on; '
-            f"set music.{adapters.names[0]}=true or leave music.adapter empty."
+            f'music.adapter="{run}" adapts {", ".join(adapters.names)}, but none of these features '
+            f"is on; set music.{adapters.names[0]}=true or leave music.adapter empty."
         )
     for name, digest in encoder_digests(settings).items():
         trained = adapters.config["weights"].get(name)
