@@ -8,6 +8,7 @@ processes and ranks at once.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,12 +58,25 @@ class FeatureStore:
         return self.path(item_id).is_file()
 
     def put(self, item_id: str, tensors: Mapping[str, Tensor]) -> None:
-        """Store an item; half precision stays half precision."""
+        """Store an item; half precision stays half precision.
+
+        Raises:
+            DataError: The folder is read-only.
+        """
         described = self.folder / "settings.json"
-        if not described.exists():
-            content = {"kind": self.kind, "settings": self.settings}
-            write_bytes(described, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-        write_tensors(self.path(item_id), tensors)
+        try:
+            if not described.exists():
+                content = {"kind": self.kind, "settings": self.settings}
+                text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+                write_bytes(described, text.encode())
+            write_tensors(self.path(item_id), tensors)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            raise DataError(
+                f"{self.root} cannot be written to ({error.strerror}); "
+                "set clips.cache=FOLDER to store features in another folder."
+            ) from error
 
     def get(self, item_id: str) -> dict[str, Tensor]:
         """The tensors of an item.

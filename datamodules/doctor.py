@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import safetensors
+from numpy.typing import NDArray
 
-from datamodules.aist_names import missing_cameras, try_parse
+from datamodules.aist_names import missing_cameras, music_in, try_parse
 from datamodules.errors import DataError
 from datamodules.index import Index, read_index
 from datamodules.preparation.beats import MATCH
 from datamodules.preparation.video_task import recorded
+from datamodules.song_copies import MAX_PIECES, song_copies
 from datamodules.splits import SPLITS, Split, SplitRule, assign, leaks
 
 Level = Literal["error", "warning", "note"]
-_RATES = (10.0, 12.0, 15.0, 23.976, 24.0, 25.0, 29.97, 30.0, 48.0, 50.0, 59.94, 60.0, 120.0)
+_RATES = (10.0, 12.0, 15.0, 23.976, 24.0, 25.0, 29.97, 30.0, 48.0, 50.0, 59.94, 60.0)
+_HIGH_RATES = (90.0, 100.0, 119.88, 120.0, 180.0, 200.0, 239.76, 240.0, 480.0, 960.0)
 _RATE_TOLERANCE = 0.002
 _TEMPO_TOLERANCE = 0.04
 _BEAT_TOLERANCE_S = 0.07  # mir_eval's
@@ -105,6 +109,7 @@ def diagnose(root: Path, rule: SplitRule | None = None) -> Diagnosis:
         *_beats(videos),
         *_matches(videos),
         *_duplicates(videos, splits),
+        *_copied_songs(index, videos, splits, used),
         *_leakage(videos, splits, used, rule.val_by_music),
     ]
     order = {"error": 0, "warning": 1, "note": 2}
@@ -210,19 +215,34 @@ def _durations(videos: list[_Video]) -> Iterator[Finding]:
 
 
 def _rates(videos: list[_Video]) -> Iterator[Finding]:
-    odd = [
-        f"{video.name}: {video.row['source_fps']:.3f}"
-        for video in videos
-        if min(abs(video.row["source_fps"] / rate - 1.0) for rate in _RATES) > _RATE_TOLERANCE
-    ]
+    odd, high = [], []
+    for video in videos:
+        fps = video.row["source_fps"]
+        if _near(fps, _HIGH_RATES):
+            high.append(f"{video.name}: {fps:.3f}")
+        elif not _near(fps, _RATES):
+            odd.append(f"{video.name}: {fps:.3f}")
+    if high:
+        yield Finding(
+            "note",
+            "slow_motion",
+            "filmed at a rate for slow motion; this is fine if the dance plays at its natural "
+            "speed, in time with its sound, so play one: where it plays slowed down, export it at "
+            "natural speed",
+            high,
+        )
     if odd:
         yield Finding(
             "warning",
             "frame_rates",
-            "the rate by time stamps is none that cameras have (frames missing, or variable); "
-            "clips are cut by time stamp all the same",
+            "the frame rate measured by time stamps is not one that cameras have (frames are "
+            "missing, or the rate varies); clips are cut by time stamp all the same",
             odd,
         )
+
+
+def _near(fps: float, rates: Iterable[float]) -> bool:
+    return min(abs(fps / rate - 1.0) for rate in rates) <= _RATE_TOLERANCE
 
 
 def _claimed_rates(root: Path, videos: list[_Video]) -> Iterator[Finding]:
@@ -311,6 +331,43 @@ def _duplicates(videos: list[_Video], splits: dict[str, Split]) -> Iterator[Find
     within = [names for names in same if names not in across]
     if within:
         yield Finding("warning", "duplicates", "one file has several names", _joined(within))
+
+
+def _copied_songs(
+    index: Index, videos: list[_Video], splits: dict[str, Split], used: str
+) -> Iterator[Finding]:
+    """The same song under two names; AIST's names are trusted where both have one."""
+    longest: dict[str, _Video] = {}
+    of: dict[str, set[Split]] = defaultdict(set)
+    for video in sorted(videos, key=lambda v: (-v.row["audio_duration_s"], v.name)):
+        longest.setdefault(video.music, video)
+        if video.name in splits:
+            of[video.music].add(splits[video.name])
+    known = {music for music in longest if music_in(music) is not None}
+    if len(known) == len(longest):
+        return
+    paths = {music: index.features_path(video.name) for music, video in longest.items()}
+    pieces = {music: _spectral(path) for music, path in paths.items() if path.is_file()}
+    shared: list[str] = []
+    within: list[str] = []
+    for one, other, match in song_copies(pieces, index.settings.fps):
+        if not {one, other} <= known:
+            apart = len(of[one] | of[other]) > 1
+            (shared if apart else within).append(f"{one} = {other} ({match:.2f})")
+    if shared:
+        level: Level = "note" if used == "dancer" else "error"
+        message = "the same song, under two names, is in two splits; remove one of the copies"
+        yield Finding(level, "copied_songs", message, shared)
+    if within:
+        yield Finding("note", "copied_songs", "the same song has two names", within)
+    if len(pieces) > MAX_PIECES:
+        message = f"only the first {MAX_PIECES} of {len(pieces)} pieces were compared by sound"
+        yield Finding("note", "copied_songs", message)
+
+
+def _spectral(path: Path) -> NDArray[np.float32]:
+    with safetensors.safe_open(path, framework="np") as stored:
+        return stored.get_tensor("spectral")
 
 
 def _joined(groups: Iterable[list[str]]) -> list[str]:

@@ -47,6 +47,8 @@ _DEFAULT_BPM = 120.0
 # the errors of 3:2 and 2:1 that syncopated music provokes.
 _GUESSED_OCTAVES = 1.0
 _KNOWN_OCTAVES = 0.1
+_TEMPO_WINDOW_S = 8.0  # librosa's own, over which beats are compared with themselves
+_SECTION = 3000  # columns of the tempogram that are computed at once
 _SHORTEST_S = 0.3  # no two beats fit into less
 
 
@@ -100,7 +102,7 @@ def track_envelope(envelope: NDArray[np.floating], start_bpm: float | None = Non
         return nothing
     librosa = _load_librosa()
     tempo = librosa.feature.tempo(
-        onset_envelope=strength,
+        tg=_mean_tempogram(strength, librosa),
         sr=SAMPLE_RATE,
         hop_length=HOP,
         start_bpm=start_bpm or _DEFAULT_BPM,
@@ -128,6 +130,26 @@ def track_envelope(envelope: NDArray[np.floating], start_bpm: float | None = Non
         return nothing
     beats_s = beats / ENVELOPE_RATE_HZ
     return BeatTrack(beats_s, _tempo(beats_s, estimate), strength, ENVELOPE_RATE_HZ)
+
+
+def _mean_tempogram(strength: NDArray[np.float32], librosa: ModuleType) -> NDArray[np.float64]:
+    """Return the mean over time, (L, 1), of the tempogram that `librosa.feature.tempo` would
+    compute of an onset envelope (M,): its memory, 0.23 GB per minute, is bounded by sections."""
+    lags = round(_TEMPO_WINDOW_S * ENVELOPE_RATE_HZ)
+    around = lags // 2
+    padded = np.pad(strength, (around, around), mode="linear_ramp", end_values=(0, 0))
+    total = np.zeros((lags, 1))
+    for first in range(0, len(strength), _SECTION):
+        columns = min(_SECTION, len(strength) - first)
+        section = librosa.feature.tempogram(
+            onset_envelope=padded[first : first + columns + lags - 1],
+            sr=SAMPLE_RATE,
+            hop_length=HOP,
+            win_length=lags,
+            center=False,
+        )
+        total += section[:, :columns].sum(axis=1, keepdims=True)
+    return total / len(strength)
 
 
 def detect_onsets(audio: NDArray[np.floating], sample_rate: int = 22050) -> NDArray[np.float64]:

@@ -90,10 +90,12 @@ def _read_track(
             break
         channel = meter.loudest()  # read again, that channel only
     sound = np.concatenate(pieces, axis=1)
+    pieces.clear()
     video_start = _video_start(path)
     # A song is not delayed: MP3 states a late start by what its encoder added in front.
     late = min(start, 0.0) if video_start is None else start - video_start
-    sound = _shifted(sound, round(late * sample_rate)).clip(-1.0, 1.0)
+    sound = _shifted(sound, round(late * sample_rate))
+    np.clip(sound, -1.0, 1.0, out=sound)
     return sound[0] if mono else sound
 
 
@@ -198,6 +200,6 @@ def _video_start(path: str | os.PathLike[str]) -> float | None:
 
 def _shifted(sound: FloatArray, samples: int) -> FloatArray:
     """Cut or pad sound that starts `samples` after the first frame, to start with it."""
-    if samples < 0:
+    if samples <= 0:
         return sound[:, -samples:]
     return np.pad(sound, ((0, 0), (samples, 0)))

@@ -72,9 +72,12 @@ def _onsets(power: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
 
 
 def _flux(power: NDArray[np.float32]) -> NDArray[np.float32]:
-    level = 10.0 * np.log10(np.maximum(power, 1e-10))
-    level = np.maximum(level, level.max(initial=-np.inf) - _FLOOR_DB)
-    rise = np.median(np.maximum(np.diff(level, axis=0), 0.0), axis=1)
+    floor = 10.0 * np.log10(np.maximum(power.max(initial=0.0), 1e-10)) - _FLOOR_DB
+    rise = np.zeros(max(0, len(power) - 1))
+    for first in range(0, len(rise), _CHUNK):
+        level = 10.0 * np.log10(np.maximum(power[first : first + _CHUNK + 1], 1e-10))
+        level = np.maximum(level, floor.astype(level.dtype))
+        rise[first : first + _CHUNK] = np.median(np.maximum(np.diff(level, axis=0), 0.0), axis=1)
     # A rise is seen when the window's far edge meets the onset, half a window early.
     lead = 1 + WINDOW // (2 * HOP)
     envelope = np.concatenate([np.zeros(lead), rise])[: len(power)]
@@ -150,9 +153,17 @@ def _projected(
 
 def _power(sound: NDArray[np.float32]) -> Iterator[torch.Tensor]:
     """Power spectrogram (M, WINDOW / 2 + 1) in pieces, column m centred at m * HOP samples."""
-    padded = torch.nn.functional.pad(torch.from_numpy(sound), (WINDOW // 2, WINDOW // 2))
     window = torch.hann_window(WINDOW)
-    for piece in padded.unfold(0, WINDOW, HOP).split(_CHUNK):
+    columns = 1 + len(sound) // HOP
+    for first in range(0, columns, _CHUNK):
+        count = min(_CHUNK, columns - first)
+        start = first * HOP - WINDOW // 2
+        stop = start + (count - 1) * HOP + WINDOW
+        part = torch.from_numpy(sound[max(0, start) : stop])
+        # Zeros in front of the sound and behind it, without a padded copy of all of it.
+        ahead = max(0, -start)
+        part = torch.nn.functional.pad(part, (ahead, stop - start - ahead - len(part)))
+        piece = part.unfold(0, WINDOW, HOP)
         yield torch.view_as_real(torch.fft.rfft(piece * window)).square().sum(-1)
 
 

@@ -1,6 +1,8 @@
 """Cached features: never stale, never half, written by many at once."""
 
+import errno
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,15 @@ def test_processes_that_write_the_same_items_leave_whole_ones(tmp_path: Path) ->
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert read > 0
     assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EPERM])
+def test_a_read_only_folder_is_a_sentence_that_names_the_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(DataError, match=r"cannot be written to .* clips\.cache=FOLDER"):
+        FeatureStore(tmp_path / "data" / "cache", "clap", {}).put("a@0", {"x": torch.zeros(1)})
