@@ -1,14 +1,15 @@
-"""`dabfusion demo`: a local page to play with a trained model."""
+"""`dabfusion demo`: a local page to try a trained model."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = """Open a page on this computer: drop a picture and a song, get the dance.
+HELP = """Open a page on this computer: drop an image and a song, get the dance.
 
-Shows progress, the dance with its beats, and its score. Reachable from this computer alone, unless
---host says otherwise. Needs Gradio (`pip install "gradio>=5"`), which `make` installs."""
+The page shows progress, the dance with its beats, and its score. It is reachable from this computer
+only, unless --host says otherwise. It needs Gradio (`pip install "gradio>=5"`), which `make`
+installs."""
 
 EXAMPLES = [
     "dabfusion demo runs/diffusion-aist128",
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Load the model and serve until Ctrl-C."""
+    """Load the model and serve the page until Ctrl-C."""
     import tempfile
     import webbrowser
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         )
     _check_address(args.host, args.port)
     try:
-        from experiments.generation.demo_app import build_app, launch_app
+        from experiments.generation.demo_app import build_app, launch_app, write_examples
     except ImportError as error:
         if error.name != "gradio":
             raise
@@ -50,15 +51,13 @@ def run(args: argparse.Namespace) -> int:
             'The demo needs Gradio, which is not installed: pip install "gradio>=5".'
         ) from error
     from experiments.generation.demo_dance import Limits
-    from experiments.generation.demo_examples import write_examples
     from experiments.generation.load import load_pipeline
 
     limits = Limits(file_mb=args.max_mb, dance_s=args.max_seconds)
     pipeline = load_pipeline(args.model, args.clap_weights, args.wav2clip_weights)
     with tempfile.TemporaryDirectory(prefix="dabfusion-examples-") as folder:
-        examples = write_examples(Path(folder), pipeline.settings.size)
-        app = build_app(pipeline, limits, examples)
-        address, _ = launch_app(app, limits, args.host, args.port, block=False)
+        app = build_app(pipeline, limits, write_examples(Path(folder), pipeline.settings.size))
+        address, _ = launch_app(app, limits, args.host, args.port)
         print(f"Open {address} (Ctrl-C ends it).", flush=True)
         if args.host not in ("127.0.0.1", "localhost", "::1"):
             print("It is reachable from other computers: anyone there can use it.", flush=True)
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_address(host: str, port: int) -> None:
-    """Refuse before the model is loaded where nothing can be served."""
+    """Refuse an address that cannot be served before the model is loaded."""
     import socket
 
     from experiments.errors import SettingsError

@@ -1,4 +1,4 @@
-"""Weights of others that a person asks for: fetched once, and kept only with the right digest."""
+"""Downloads of published weights, kept only with the right SHA-256."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +15,13 @@ from experiments.errors import SettingsError
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60.0
-#: What urllib raises for a host that is silent, gone or unknown, or for no address at all.
-_UNREACHABLE = (
-    urllib.error.URLError,
-    http.client.HTTPException,
-    ConnectionError,
-    TimeoutError,
-    ValueError,
-)
+#: Errors of urllib for a host that is silent or unknown, or for a malformed address.
+_UNREACHABLE = (urllib.error.URLError, http.client.HTTPException, OSError, ValueError)
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file that somebody publishes, and how to know it again."""
+    """A published file and its digest."""
 
     name: str
     url: str
@@ -35,7 +29,7 @@ class PublishedFile:
     size: int
     """In bytes."""
     terms: str
-    """Whose it is, for the person who asks for it."""
+    """Owner and license."""
 
 
 #: ImageNet weights of torchvision; the perceptual loss uses their convolutions.
@@ -47,7 +41,7 @@ VGG19 = PublishedFile(
     terms="torchvision (BSD-3-Clause), trained on ImageNet, whose terms are for research",
 )
 
-#: What `dabfusion download` knows, by the word for it.
+#: Files of `dabfusion download` by name.
 PUBLISHED = {"vgg19": VGG19}
 
 
@@ -57,52 +51,53 @@ def download(
     url: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> bool:
-    """Fetch a file, unless it is there already; returns whether anything was fetched.
+    """Download a file unless it exists; return whether it was downloaded.
 
     Args:
-        file: what to fetch.
-        path: where it goes; written whole or not at all.
-        url: another place that has it, such as a mirror; empty takes the publisher's.
-        progress: called with (bytes done, all bytes).
+        file: The file.
+        path: Where to write it; complete or not at all.
+        url: Another address of the same file, such as a mirror; empty uses the publisher's.
+        progress: Called with (bytes done, all bytes).
 
     Raises:
-        SettingsError: what came, or what is there, has another SHA-256, or nothing came.
+        SettingsError: What exists or was received has another SHA-256, or nothing was received.
     """
     if path.exists():
-        if digest(path) == file.sha256:
-            return False
+        with path.open("rb") as existing:
+            if hashlib.file_digest(existing, "sha256").hexdigest() == file.sha256:
+                return False
         raise SettingsError(
             f"{path} exists and is not {file.name} (its SHA-256 differs): remove it, or give "
             "another path."
         )
     source = url or file.url
-    found = hashlib.sha256()
-    done = 0
+    digest, done = hashlib.sha256(), 0
     with replacing(path) as part, part.open("wb") as out:
-        try:
-            with urllib.request.urlopen(source, timeout=_TIMEOUT_S) as answer:
-                # One chunk more than was promised is proof enough of another file.
-                while done <= file.size and (chunk := answer.read(_CHUNK)):
-                    out.write(chunk)
-                    found.update(chunk)
-                    done += len(chunk)
-                    if progress is not None:
-                        progress(done, file.size)
-        except _UNREACHABLE as error:
+        for chunk in _chunks(source, file):
+            out.write(chunk)
+            digest.update(chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, file.size)
+        if digest.hexdigest() != file.sha256:
             raise SettingsError(
-                f"{source} could not be fetched ({error}): check the network, or give --url with "
-                f"another place that has {file.name}."
-            ) from error
-        if found.hexdigest() != file.sha256:
-            raise SettingsError(
-                f"{source} gave {done} bytes of SHA-256 {found.hexdigest()[:12]}..., but "
+                f"{source} gave {done} bytes of SHA-256 {digest.hexdigest()[:12]}..., but "
                 f"{file.name} has {file.size} of {file.sha256[:12]}...: nothing was kept; try "
-                "again, or give --url with another place that has it."
+                "again, or give --url with another address of the file."
             )
     return True
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _chunks(source: str, file: PublishedFile) -> Iterator[bytes]:
+    """Yield what an address sends, at most one chunk more than the size of the file."""
+    done = 0
+    try:
+        with urllib.request.urlopen(source, timeout=_TIMEOUT_S) as answer:
+            while done <= file.size and (chunk := answer.read(_CHUNK)):
+                done += len(chunk)
+                yield chunk
+    except _UNREACHABLE as error:
+        raise SettingsError(
+            f"{source} could not be downloaded ({error}): check the network, or give --url with "
+            f"another address of {file.name}."
+        ) from error

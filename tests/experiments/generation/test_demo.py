@@ -1,4 +1,4 @@
-"""The demo over HTTP and in a real browser: it dances, refuses, queues, and keeps its files."""
+"""The demo over HTTP and in a real browser: dances, refusals, the queue, and file access."""
 
 import json
 import threading
@@ -16,9 +16,8 @@ from tiny_models import tiny_pipeline
 
 pytest.importorskip("gradio", reason="the demo's extra is not installed")
 
-from experiments.generation.demo_app import build_app, launch_app
+from experiments.generation.demo_app import build_app, launch_app, write_examples
 from experiments.generation.demo_dance import Limits
-from experiments.generation.demo_examples import write_examples
 
 LIMITS = Limits(file_mb=1.0, song_s=5.0, dance_s=3.0, pixels=1_000_000)
 
@@ -28,7 +27,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     torch.set_num_threads(1)
     examples = write_examples(tmp_path_factory.mktemp("examples"), 64, seconds=3.0)
     app = build_app(tiny_pipeline(), LIMITS, examples)
-    found, _ = launch_app(app, LIMITS, "127.0.0.1", 0, block=False)
+    found, _ = launch_app(app, LIMITS, "127.0.0.1", 0)
     yield found.rstrip("/")
     app.close()
 
@@ -38,16 +37,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("files")
     rate = 22050
     names = {name: root / name for name in ("person.png", "huge.png", "text.png", "long.wav")}
-    names |= {name: root / name for name in ("song.wav", "text.wav", "heavy.wav")}
+    names |= {name: root / name for name in ("song.wav", "text.wav", "heavy.wav", "short.wav")}
     pixels = np.random.default_rng(0).integers(0, 255, (60, 40, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(names["person.png"])
     Image.new("L", (1200, 1000)).save(names["huge.png"])
-    names["text.png"].write_text("no picture")
+    names["text.png"].write_text("no image")
     names["text.wav"].write_text("no sound")
     clicks = np.zeros(3 * rate, dtype=np.int16)
     for beat in np.arange(0.2, 3.0, 0.5):
         clicks[int(beat * rate) : int(beat * rate) + 300] = 20000
     wavfile.write(names["song.wav"], rate, clicks)
+    wavfile.write(names["short.wav"], rate, clicks[: 2 * rate])
     wavfile.write(names["long.wav"], 8000, np.zeros(8 * 8000, dtype=np.int16))
     wavfile.write(names["heavy.wav"], 44100, np.zeros(2 * 44100 * 8, dtype=np.int16))
     return names
@@ -89,13 +89,21 @@ def test_dances_over_http(address: str, files: dict[str, Path], tmp_path: Path) 
     assert read_frames(tmp_path / "dance.mp4").shape == (10, 3, 32, 32)
     assert 'class="music"' in ticks
     assert "2D-MM Align" in score
+    assert "requested" not in score
+
+
+def test_a_song_shorter_than_requested_is_said(address: str, files: dict[str, Path]) -> None:
+    picture, song = upload(address, files["person.png"]), upload(address, files["short.wav"])
+    event, data = ask(address, picture, song, seconds=3.0)
+    assert event == "complete"
+    assert "lasts 2.0 s, although 3 s were requested: the song ends there" in data[2]
 
 
 @pytest.mark.parametrize(
     ("picture", "song", "words"),
     [
-        ("text.png", "song.wav", "This is not a picture"),
-        ("song.wav", "song.wav", "This is not a picture"),
+        ("text.png", "song.wav", "This is not an image"),
+        ("song.wav", "song.wav", "This is not an image"),
         ("huge.png", "song.wav", "1200 x 1000 pixels"),
         ("person.png", "text.wav", "This is not sound"),
         ("person.png", "person.png", "sound"),
@@ -193,14 +201,14 @@ def press_dance(page: Any) -> None:
 def test_browser_shows_what_is_missing(address: str, open_page: Callable[..., Any]) -> None:
     page = open_page(address)
     press_dance(page)
-    page.wait_for_selector("text=A picture is missing")
+    page.wait_for_selector("text=An image is missing")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("picture", "song", "words"),
     [
-        ("text.png", "song.wav", "This is not a picture"),
+        ("text.png", "song.wav", "This is not an image"),
         ("huge.png", "song.wav", "1200 x 1000 pixels"),
         ("person.png", "text.wav", "This is not sound"),
         ("person.png", "long.wav", "8 s long"),
