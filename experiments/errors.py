@@ -1,9 +1,9 @@
-"""What a user did that cannot be done, in one sentence, and the exit statuses of `dabfusion`.
+"""Error messages in one sentence, and the exit statuses of `dabfusion`.
 
-Errors of the user's making have their own types (`SettingsError` here, `DataError` in
+Errors caused by the user's input have their own types (`SettingsError` here, `DataError` in
 `datamodules.errors`, `CheckpointError` in `lightning_modules.errors`); their message is the
-sentence. What the operating system refuses (no such file, no permission, no space) is put into one
-by `explain`. Everything else is a fault of ours and keeps its traceback, in the log.
+sentence. Errors of the operating system (no such file, no permission, no space) are turned into a
+sentence by `explain`. Everything else is an internal error, whose traceback is logged.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ FAULT = 1
 USER_ERROR = 2
 INTERRUPTED = 130
 
-#: Modules and names of errors whose message is already a sentence for the user. Looked up among the
-#: modules that are loaded: an error cannot have come from a module that is not.
+#: Modules and names of errors whose message is a sentence for the user, looked up among the
+#: loaded modules, because an error cannot come from a module that is not loaded.
 _SENTENCES = (
     ("experiments.errors", "SettingsError"),
     ("experiments.errors", "RankLost"),
@@ -29,10 +29,10 @@ _SENTENCES = (
 _DISK = {
     errno.ENOSPC: "there is no space left on the disk",
     errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "it would be larger than this system allows",
+    errno.EFBIG: "it would be larger than the system allows",
     errno.EROFS: "the file system is read-only",
     errno.ENAMETOOLONG: "the name is too long",
-    errno.ELOOP: "the symbolic links go round in a circle",
+    errno.ELOOP: "the symbolic links form a circle",
     errno.EMFILE: "too many files are open",
 }
 
@@ -42,19 +42,15 @@ class SettingsError(ValueError):
 
 
 class RankLost(RuntimeError):
-    """Another process of a run is gone or silent; a fault, but one that needs no traceback."""
+    """Another process of a run has ended or does not answer: a fault that needs no traceback."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, with a sentence on what was kept."""
+    """Ctrl-C or SIGTERM, with a sentence that says what was saved."""
 
 
 def explain(error: BaseException) -> str | None:
-    """The sentence for an error of the user's making, or None for a fault of ours.
-
-    Args:
-        error: What was raised.
-    """
+    """Return the sentence for an error of the user, or None for an internal error."""
     for module_name, class_name in _SENTENCES:
         kind = getattr(sys.modules.get(module_name), class_name, None)
         if kind is not None and isinstance(error, kind):
@@ -63,20 +59,20 @@ def explain(error: BaseException) -> str | None:
         return _explain_os_error(error)
     safetensors = sys.modules.get("safetensors")
     if safetensors is not None and isinstance(error, safetensors.SafetensorError):
-        # Its messages end with what the system said: "... (os error 28)".
+        # Its messages end with the system's error number: "... (os error 28)".
         number = re.search(r"os error (\d+)", str(error))
         return _explain_os_error(OSError(int(number[1]), str(error))) if number else None
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return (
-            "The GPU has no memory left for this batch; lower the stage's batch size, "
-            "or set run.precision=bf16-mixed."
+            "The GPU does not have enough memory for this batch; lower the stage's batch_size, or "
+            "set run.precision=bf16-mixed."
         )
     return None
 
 
 def one_sentence(text: str) -> str:
-    """Line breaks and runs of blanks folded, and a full stop at the end."""
+    """Return a text on one line, with a full stop at the end."""
     folded = " ".join(text.split())
     return folded if folded.endswith((".", "?", "!")) else folded + "."
 
@@ -85,7 +81,7 @@ def _explain_os_error(error: OSError) -> str | None:
     name = error.filename2 or error.filename
     if isinstance(name, bytes):
         name = name.decode(errors="replace")
-    # A wrapped library message (libsndfile, FFmpeg) may carry no file name: its text then has it.
+    # Errors of libraries (libsndfile, FFmpeg) may have no file name; their text then names it.
     place = f'"{name}"' if name else None
     if isinstance(error, FileNotFoundError):
         return f"There is no file or folder {place}." if place else one_sentence(str(error))

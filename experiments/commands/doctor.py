@@ -1,4 +1,4 @@
-"""`dabfusion doctor`: is a prepared folder fit to train on?"""
+"""`dabfusion doctor`: check a prepared folder before training."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 HELP = """Check a prepared folder before training on it.
 
-Looks for leakage between the splits, duplicates, missing cameras, sound and picture of different
-length, frame rates and tempi that are not what they claim, and beats that look like an octave
-error. The exit status is 0 where training may start and 2 where it should not."""
+Checks for leakage between the splits, duplicates, missing cameras, sound and image tracks of
+different length, frame rates and tempi that differ from what the files claim, and beats tracked at
+half or double tempo. The exit status is 0 if training may start, and 2 if it should not."""
 
 EXAMPLES = [
     "dabfusion doctor aist",
@@ -27,13 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("data", type=Path, help="folder that `dabfusion prepare` wrote")
     parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="clips.split and what belongs to it"
+        "settings", nargs="*", metavar="key=value", help="clips.split, clips.split_files, ..."
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the report to a JSON file"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Diagnose, print, and answer by the exit status."""
+    """Print the diagnosis and return 0 if training may start, else 2."""
     from datamodules.doctor import diagnose
     from datamodules.files import write_text
     from experiments.config.load import settings_from_words
@@ -64,15 +66,15 @@ def _print(diagnosis: Diagnosis) -> None:
     console.print(facts)
     if diagnosis.findings:
         table = Table("", "check", "finding", "about", title="Findings")
-        colours = {"error": "red", "warning": "yellow", "note": "dim"}
+        colors = {"error": "red", "warning": "yellow", "note": "dim"}
         for finding in diagnosis.findings:
             count = len(finding.names)
             about = ", ".join(finding.names[:2]) + (f" and {count - 2} more" if count > 2 else "")
-            level = f"[{colours[finding.level]}]{finding.level}[/]"
+            level = f"[{colors[finding.level]}]{finding.level}[/]"
             table.add_row(level, finding.check, escape(finding.message), escape(about))
         console.print(table)
     console.print(
         "Training may start."
         if diagnosis.healthy
-        else "Do not train on this: see the errors above."
+        else "Do not train on this folder; see the errors above."
     )

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     file = PUBLISHED[args.what]
     path = args.out / file.name if args.out.is_dir() else args.out
-    with shown_progress(file.name, at_once=False) as progress:
+    with shown_progress(file.name) as progress:
         fetched = download(file, path, args.url, progress)
     print(f"{path}: {file.name} of {file.terms}" + ("." if fetched else "; it existed already."))
     return 0

@@ -154,7 +154,7 @@ def _generate_one(
 
     image, song, out = args.files
     request = build_request({**options, "image": image, "song": song})
-    with shown_progress("Denoising", at_once=False) as progress:
+    with shown_progress("Denoising") as progress:
         (dance,) = pipe.batch([request], **sampling_arguments(options), progress=progress)
     dance = finish(dance, out, options)
     if args.sheet is not None:

@@ -1,24 +1,25 @@
-"""`dabfusion prepare`: videos into a folder of small clips, beats and an index."""
+"""`dabfusion prepare`: convert videos to a folder of small clips, beats and an index."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datamodules.preparation.prepare import PrepareReport
     from experiments.config.load import Settings
 
 HELP = """Prepare a folder of dance videos for training.
 
-Every video below VIDEOS is resampled by time stamp to clips.fps, fitted into a square of
-clips.size pixels and stored small, with its sound; the beats of each piece of music are tracked
-once, on its longest sound track. Damaged and silent videos are left out and listed with the
-reason. The command can be killed at any moment; a second run goes on where it stopped. Embeddings
-of the music by CLAP and Wav2CLIP are optional here: training computes those that it misses."""
+Every video in VIDEOS and its subfolders is resampled to clips.fps by its time stamps, fitted into a
+square of clips.size pixels and stored as a small video with its sound. The beats of each song are
+tracked once, on its longest sound track. Damaged and silent videos are left out and listed with the
+reason. The command can be killed at any time; run it again to continue. Embedding the music with
+CLAP and Wav2CLIP is optional here: training computes missing embeddings."""
 
 EXAMPLES = [
     "dabfusion prepare AIST_VIDEOS aist preset=aist128",
@@ -33,43 +34,44 @@ EXAMPLES = [
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("videos", type=Path, help="folder of videos, searched with all its folders")
-    parser.add_argument("out", type=Path, help="folder to write, or to go on with")
+    parser.add_argument("videos", type=Path, help="folder of videos")
+    parser.add_argument("out", type=Path, help="folder to write or to continue")
     parser.add_argument(
         "settings",
         nargs="*",
         metavar="key=value",
         help="clips.fps, clips.size, clips.fit; preset; music.* with --embeddings",
     )
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0 takes every core")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one a core (0)")
     parser.add_argument(
         "--beats",
         type=Path,
         metavar="FOLDER",
-        help="your beats, which win over tracking: NAME.txt of a video, or MUSIC.txt of a piece, "
-        "one time in seconds a line",
+        help="beat files to use instead of tracking: NAME.txt of a video or MUSIC.txt of a song, "
+        "with one time in seconds a line",
     )
     parser.add_argument(
         "--music",
         type=Path,
         metavar="FOLDER",
-        help="whole pieces of music (MUSIC.mp3, ...), to track beats on",
+        help="whole songs (MUSIC.mp3, ...) to track beats on",
     )
     parser.add_argument(
-        "--keypoints", type=Path, metavar="FOLDER", help="AIST++'s keypoints2d/*.pkl, optional"
+        "--keypoints", type=Path, metavar="FOLDER", help="AIST++'s keypoints2d/*.pkl (optional)"
     )
     parser.add_argument(
         "--embeddings",
         action="store_true",
-        help="also embed the sound of every clip, by the encoders that music.* names weights of",
+        help="also embed the sound of every clip, with the encoders of the music.* settings",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare with a progress bar, then say what was left out and what to do next."""
+    """Prepare the folder, then print what was left out and what to do next."""
     from datamodules.files import describe_passed_over, is_no_space
     from experiments.config.load import settings_from_words
     from experiments.errors import SettingsError
+    from experiments.factories.preparation import prepare_folder
 
     settings = replace(settings_from_words(args.settings), data=str(args.out))
     if args.workers < 0:
@@ -77,15 +79,25 @@ def run(args: argparse.Namespace) -> int:
     if args.embeddings:
         _check_encoders(settings)
     try:
-        report = _prepare_shown(args, settings)
+        with _shown_steps() as progress:
+            report = prepare_folder(
+                args.videos,
+                args.out,
+                settings,
+                workers=args.workers,
+                beats=args.beats,
+                music=args.music,
+                keypoints=args.keypoints,
+                progress=progress,
+            )
         if args.embeddings:
             _embed(settings)
     except OSError as error:
         if not is_no_space(error):
             raise
         raise SettingsError(
-            f"There is no space left for {args.out}; make some and run the same command again, "
-            "which goes on from what is done."
+            f"There is no space left for {args.out}; free some and run the same command again to "
+            "continue."
         ) from error
     print(f"{report.prepared} videos are prepared in {args.out}.")
     if report.quarantined:
@@ -99,44 +111,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare_shown(args: argparse.Namespace, settings: Settings) -> PrepareReport:
-    """Prepare behind a bar with the time that is left."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+@contextmanager
+def _shown_steps() -> Iterator[Callable[[str, int, int], None]]:
+    """Show one progress bar after the other, for functions that report the step, too."""
+    from experiments.processes.progress import Progress, shown_progress
 
-    from experiments.factories.preparation import prepare_folder
-
-    columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn())
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    # A single video may take longer than the half minute that is looked back on by default.
-    with Progress(*columns, *times, speed_estimate_period=600.0) as bar:
-        task = bar.add_task("videos", total=None)
+    shown: dict[str, Progress] = {}
+    with ExitStack() as stack:
 
         def show(step: str, done: int, total: int) -> None:
-            if done == 0 or bar.tasks[0].description != step:
-                bar.reset(task, description=step, total=total, start=True)
-            bar.update(task, completed=done, total=total)
+            if step not in shown:
+                stack.close()  # ends the bar of the step before
+                shown[step] = stack.enter_context(shown_progress(f"Preparing {step}"))
+            shown[step](done, total)
 
-        return prepare_folder(
-            args.videos,
-            args.out,
-            settings,
-            workers=args.workers,
-            beats=args.beats,
-            music=args.music,
-            keypoints=args.keypoints,
-            progress=show,
-        )
+        yield show
 
 
 def _check_encoders(settings: Settings) -> None:
-    """Refuse before hours of preparation what would be refused after them."""
+    """Refuse missing encoders before hours of preparation, not after them."""
     from experiments.errors import SettingsError
     from experiments.factories.music import build_encoders
 
@@ -148,7 +141,7 @@ def _check_encoders(settings: Settings) -> None:
 
 
 def _embed(settings: Settings) -> None:
-    """Embeddings of all clips into the stores that training and `dabfusion cache` look into."""
+    """Embed all clips; training and `dabfusion cache` use the same stores."""
     from datamodules.splits import SPLITS
     from experiments.caching.music import cache_music, music_stores
     from experiments.factories.data import build_clip_data

@@ -1,10 +1,10 @@
-"""Score clips in memory against their music (`evaluation_folder` reads anyone's videos).
+"""Score clips in memory against their music; `folder` scores video files.
 
     clips = score_clips(frames, fps, music_beats, names, music_ids)
     rows = clip_rows(clips)              # one dictionary a clip, controls included
-    means = summarise(rows)              # means with intervals clustered by music
+    means = summarise(rows)              # means with intervals, resampled by song
 
-Motion is read from the frames, so methods are compared by what can be seen, whatever made it.
+Motion is measured from the frames, so methods are compared by what a viewer sees.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from metrics.functional.warping import signal_jerk
 from metrics.motion_music_alignment import clip_scores
 from metrics.motion_source import beats_of
 
-#: Number of other pieces of music that each clip is scored with.
-OTHER_PIECES = 16
+#: Number of clips with other music whose beats each clip is scored with.
+OTHER_CLIPS = 16
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ScoredClip:
-    """One clip's numbers, and its beats for the controls."""
+    """Scores of one clip, and its beats for the controls."""
 
     name: str
     music_id: str
@@ -45,7 +45,7 @@ class ScoredClip:
     music_beats: Tensor
     """(N,) seconds."""
     window: Tensor
-    """(2,) seconds in which beats count."""
+    """(2,) start and end in seconds of the time in which beats count."""
 
 
 def score_clips(
@@ -60,14 +60,14 @@ def score_clips(
     """Score clips of equal length that are in memory.
 
     Args:
-        frames: (B, T, 3, H, W) uint8 or floating point in [0, 1].
-        fps: frames a second.
-        music_beats: (B, N) seconds from each clip's first frame, NaN-padded. Track them on the
-            whole piece and slice; keep a beat before and after the clip for the controls.
-        names: name of each clip.
-        music_ids: piece of music of each clip.
-        flow: optical flow method.
-        onsets: (B, N) seconds of the onsets of sound, NaN-padded, if AV-Align is wanted too.
+        frames: Frames (B, T, 3, H, W), uint8 or floating point in [0, 1].
+        fps: Frames a second.
+        music_beats: Beats (B, N) in seconds from each clip's first frame, padded with NaN. Track
+            them on the whole song and slice; keep a beat before and after for the controls.
+        names: Name of each clip.
+        music_ids: Music id of each clip.
+        flow: Optical flow method.
+        onsets: Onsets of the sound (B, N) in seconds, padded with NaN, to compute AV-Align, too.
     """
     if onsets is None:
         signal = motion_from_video(frames, fps, method=flow)
@@ -89,17 +89,17 @@ def score_motion(
     names: Sequence[str],
     music_ids: Sequence[str],
 ) -> list[ScoredClip]:
-    """`score_clips` for motion that is known already, for instance from latent flow.
+    """Score clips whose motion is already known, for instance from latent flow.
 
     Args:
-        signal: motion of B clips.
-        fps: frames a second.
-        music_beats: (B, N) seconds from each clip's first frame, NaN-padded.
-        names: name of each clip.
-        music_ids: piece of music of each clip.
+        signal: Motion of B clips.
+        fps: Frames a second.
+        music_beats: Beats (B, N) in seconds from each clip's first frame, padded with NaN.
+        names: Name of each clip.
+        music_ids: Music id of each clip.
 
     Raises:
-        ValueError: different numbers of clips, beats, names and music ids.
+        ValueError: Different numbers of clips, beats, names and music ids.
     """
     counts = {len(signal.speed), len(music_beats), len(names), len(music_ids)}
     if len(counts) != 1:
@@ -134,18 +134,18 @@ def score_motion(
 
 
 def clip_rows(clips: Sequence[ScoredClip]) -> list[Row]:
-    """One dictionary a clip: name, music, scores, and the score with other clips' music.
+    """Return one dictionary a clip: name, music, scores, and the score with other music.
 
-    `other_music` is the corrected score with the beats of up to 16 other pieces, evenly taken
-    from the clips in order of their names, and `other_difference` what the clip's own music adds
-    to it; NaN where all clips share one piece. Beats are those of the first seconds of the other
-    clip, so clips of one method should be of one length.
+    `other_music` is the mean corrected score with the beats of up to 16 clips of other songs,
+    evenly taken from the clips in order of their names, and `other_difference` the corrected score
+    minus `other_music`; both are NaN if all clips have the same song. Beats are those of the first
+    seconds of the other clip, so the clips of one method should have the same length.
     """
     ordered = sorted(clips, key=lambda clip: clip.name)
     rows: list[Row] = []
     for clip in ordered:
         others = [other for other in ordered if other.music_id != clip.music_id]
-        picked = others[:: max(1, -(-len(others) // OTHER_PIECES))]
+        picked = others[:: max(1, -(-len(others) // OTHER_CLIPS))]
         wrong = _with_other_music(clip, picked)
         rows.append(
             {
@@ -172,12 +172,12 @@ def _with_other_music(clip: ScoredClip, others: Sequence[ScoredClip]) -> float:
 
 
 def summarise(rows: Sequence[Row], draws: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """Mean of every score with its 95% interval, redrawing pieces of music.
+    """Return the mean of every score with its 95% bootstrap interval, resampled by song.
 
     Args:
-        rows: as from `clip_rows`.
-        draws: bootstrap draws.
-        seed: seed of the draws.
+        rows: From `clip_rows`.
+        draws: Number of bootstrap draws.
+        seed: Seed of the draws.
     """
     music = [str(row["music_id"]) for row in rows]
     names = [key for key, value in (rows[0] if rows else {}).items() if isinstance(value, float)]

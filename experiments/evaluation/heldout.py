@@ -1,8 +1,8 @@
-"""Let a trained stage 2 dance on held-out clips, and score it beside the true clips.
+"""Generate held-out clips with a trained stage 2, and score them and the true clips.
 
-Every clip is generated from its own first frame and its own music, as beats were tracked on the
-whole piece. Three sets of frames are scored alike: the true clip, what stage 1 makes of the true
-motion (the best that stage 2 could reach), and the generated clip.
+Every clip is generated from its own first frame and its own music; beats were tracked on the whole
+song. Three sets of frames are scored alike: the true clip, its reconstruction by stage 1 from the
+true motion (an upper bound for stage 2), and the generated clip.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from datamodules.aist import AISTDataModule
-from datamodules.batch import ClipBatch, to_unit
+from datamodules.batch import ClipBatch, to_uint8, to_unit
 from datamodules.splits import Split
 from experiments.config.run import RunSettings
 from experiments.evaluation.clips import Row, ScoredClip, clip_rows, score_clips
@@ -32,20 +32,20 @@ SETS = ("true", "reconstructed", "generated")
 
 @dataclass(frozen=True)
 class HeldoutScores:
-    """What came of the held-out clips."""
+    """Scores of the held-out clips."""
 
     rows: dict[str, list[Row]]
-    """Per-clip rows of each of `SETS`, as `clip_rows` gives them and `half_beat_off`, the
-    corrected score with the music moved by half a beat."""
+    """Per-clip rows of each of `SETS`, as from `clip_rows`, with the additional column
+    `half_beat_off`: the corrected score with the beats shifted by half a beat (control)."""
     reconstruction: dict[str, float]
-    """Stage 1 against copying the reference, as `reconstruction_scores` gives it."""
+    """Stage 1 compared to copying the reference image, as from `reconstruction_scores`."""
     shown: list[tuple[str, Tensor, Tensor]]
     """Name, true and generated frames (T, 3, H, W) uint8 of the first clips."""
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """What came of one batch of clips."""
+    """Scores of one batch of clips."""
 
     scored: dict[str, list[ScoredClip]]
     sums: Tensor
@@ -67,15 +67,15 @@ def score_heldout(
     """Generate and score the clips of a split.
 
     Args:
-        pipeline: trained.
-        data: set up to give clips with frames and the music features the pipeline needs.
+        pipeline: The trained pipeline.
+        data: Data module with frames and the music features that the pipeline needs.
         split: `val` or `test`.
-        seed: of the noise; a clip's noise depends on it and the clip's place in the split alone.
-        clips: how many, spread over the videos; 0 for all.
-        shown: how many to keep the frames of.
-        run: where to compute; by default where the pipeline is.
-        ranks: processes that share the clips out; each of them gets all that came of it.
-        progress: called with (batches done, all batches).
+        seed: Seed of the noise; a clip's noise depends on it and the clip's place in the split.
+        clips: Number of clips, spread over the videos; 0 for all.
+        shown: Number of clips whose frames are kept.
+        run: Where to compute; by default on the pipeline's device.
+        ranks: Processes that share the clips; each of them gets all scores.
+        progress: Called with (batches done, all batches).
     """
     dataset = data.dataset(split)
     total = min(clips, len(dataset)) if clips else len(dataset)
@@ -120,8 +120,8 @@ def _on_cpu(pipeline: DabFusionPipeline) -> bool:
 def _three_sets(
     pipeline: DabFusionPipeline, batch: ClipBatch, seed: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Frames (B, T, 3, H, W) uint8 of each of `SETS`, and `reconstruction_sums`."""
-    assert batch.frames is not None  # `batch.reference` would have refused
+    """Return frames (B, T, 3, H, W) uint8 of each of `SETS`, and `reconstruction_sums`."""
+    assert batch.frames is not None  # `batch.reference` has checked it
     autoencoder = pipeline.autoencoder
     reference, true = to_unit(batch.reference), to_unit(batch.frames)
     rebuilt = autoencoder(reference, true)
@@ -132,16 +132,16 @@ def _three_sets(
     )
     frames = {
         "true": batch.frames,
-        "reconstructed": _to_bytes(rebuilt.prediction),
-        "generated": _to_bytes(made),
+        "reconstructed": to_uint8(rebuilt.prediction),
+        "generated": to_uint8(made),
     }
     return frames, sums
 
 
 def generate_flow(pipeline: DabFusionPipeline, batch: ClipBatch, seed: int) -> Tensor:
-    """Absolute latent flow (B, T, 3, h, w) generated for a batch's references and music.
+    """Generate absolute latent flow (B, T, 3, h, w) for a batch's reference images and music.
 
-    Clips that are longer than those of the training are danced in overlapping windows, as songs.
+    Clips longer than those of the training are generated in overlapping windows, as songs are.
     """
     settings = pipeline.settings
     frames = batch.beat_features.shape[1]
@@ -161,10 +161,6 @@ def generate_flow(pipeline: DabFusionPipeline, batch: ClipBatch, seed: int) -> T
         windows=windows,
         generators=[generator_for(seed, Purpose.SAMPLING, 0, i) for i in batch.index.tolist()],
     )
-
-
-def _to_bytes(frames: Tensor) -> Tensor:
-    return frames.clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def _rows(clips: list[ScoredClip]) -> list[Row]:

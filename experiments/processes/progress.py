@@ -23,13 +23,10 @@ Progress = Callable[[int, int], None]
 
 
 @contextmanager
-def shown_progress(title: str, at_once: bool = True) -> Iterator[Progress]:
+def shown_progress(title: str) -> Iterator[Progress]:
     """Show progress on stderr while the body runs; of several processes only rank 0 shows it.
 
-    Args:
-        title: Text in front of the bar.
-        at_once: Show the bar from the start; otherwise from the first call on, so that no empty bar
-            precedes an error in the body.
+    The bar appears with the first call, so that no empty bar precedes an error in the body.
 
     Yields:
         A function to call with (finished, total).
@@ -48,20 +45,22 @@ def shown_progress(title: str, at_once: bool = True) -> Iterator[Progress]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    bar = Bar(*columns, console=Console(stderr=True), refresh_per_second=4)
+    bar = Bar(
+        *columns,
+        console=Console(stderr=True),
+        refresh_per_second=4,
+        speed_estimate_period=600.0,  # one video may take minutes
+    )
     task = bar.add_task(title, total=None)
 
-    def update(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         bar.start()
         bar.update(task, completed=done, total=total)
 
-    if at_once:
-        bar.start()
     try:
-        yield update
+        yield show
     finally:
-        if bar.live.is_started:
-            bar.stop()
+        bar.stop()
 
 
 def _print_tenths(title: str) -> Progress:
