@@ -78,6 +78,10 @@ class Settings:
     run: RunSettings = field(default_factory=RunSettings)
     """Hardware, intervals, Weights & Biases."""
 
+    def notices(self, stage: str) -> list[str]:
+        """Return sentences on settings of a stage that are given but have no effect."""
+        return self.stage1.loss.notices() if stage == "autoencoder" else []
+
     def __post_init__(self) -> None:
         check_range(self, 0, 2**31 - 1, "seed")
         levels = self.stage2.scheduler.timesteps

@@ -11,6 +11,8 @@ from lightning_modules.options.optimizer import AutoencoderOptimizer
 
 #: Body parts that supervise one region each.
 BODY_PARTS = 10
+#: Losses that replace the perceptual one if its weights file is not given.
+PIXEL_LOSSES = ("pixels", "warped", "gradient", "ssim", "raw")
 NETWORKS = ("region_predictor", "background_predictor", "flow_predictor", "generator")
 
 
@@ -21,6 +23,24 @@ class Stage1LossSettings(LossWeights):
     vgg_weights: str = ""
     """File of torchvision's vgg19-dcbb9e9d.pth (`dabfusion download vgg19 FILE`) for the published
     perceptual loss; empty to train with the terms that need no downloaded weights."""
+
+    def notices(self) -> list[str]:
+        """Return a sentence for the weights that have no effect with or without `vgg_weights`."""
+        unused = {name: getattr(self, name) for name in PIXEL_LOSSES if getattr(self, name)}
+        if self.vgg_weights and unused:
+            listed = ", ".join(f"{name}={value:g}" for name, value in unused.items())
+            return [
+                "Stage 1 trains with the perceptual loss of stage1.loss.vgg_weights, which "
+                f"replaces the other image losses: {listed} of stage1.loss have no effect."
+            ]
+        if not self.vgg_weights and self.perceptual:
+            return [
+                "Stage 1 trains without the published perceptual loss, because "
+                f"stage1.loss.vgg_weights is empty: stage1.loss.perceptual={self.perceptual:g} has "
+                f"no effect, and {', '.join(PIXEL_LOSSES)} are used instead; `dabfusion download "
+                "vgg19 FILE` gets the weights."
+            ]
+        return []
 
 
 @dataclass
@@ -41,7 +61,7 @@ class Stage1TrainSettings(AutoencoderOptimizer):
     """Image sizes in pixels for progressive resolution, each for an equal share of the steps, the
     clips' own size last; empty trains at that size only."""
     region_steps: int = 0
-    """Number of first steps, out of `steps`, that train the region predictor only, from key points
+    """Number of first steps, out of `steps`, that train the region predictor only, from keypoints
     (needs `stage1.loss.joints`); such a step costs a fifth."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass instead of storing them; saves memory at

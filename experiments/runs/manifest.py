@@ -57,6 +57,7 @@ def build_manifest(settings: Settings, stage: str) -> dict[str, Any]:
         "stage": stage,
         "preset": settings.preset,
         "seed": settings.seed,
+        "notices": settings.notices(stage),
         # An agent of a Weights & Biases sweep has already named the run.
         "wandb_id": os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4),
         "command": shlex.join(["dabfusion", *sys.argv[1:]]),

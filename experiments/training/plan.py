@@ -77,6 +77,7 @@ def print_plan(settings: Settings, stage: str, probe: bool) -> None:
             ("peak memory", f"{_bytes(peak)} in the timed steps"),
             ("time", f"{1000 * seconds:.1f} ms per step, {time_left} (h:mm:ss) without validation"),
         ]
+    rows += [("note", sentence) for sentence in settings.notices(stage)]
     for name, text in rows:
         print(f"{name:14}{text}")
 

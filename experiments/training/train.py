@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from contextlib import nullcontext
 from typing import TypeVar
@@ -59,6 +60,8 @@ def train_stage(settings: Settings, stage: str, progress: Progress | None = None
     main = is_main_rank()
     wandb = wandb_mode(settings.run.wandb) if main else "off"
     set_up_processor(settings.run.threads)
+    for sentence in settings.notices(stage) if main else []:
+        print(sentence, file=sys.stderr)
 
     # What is computed once: latent flow and music embeddings of all clips.
     caches = ensure_caches(run)

@@ -142,5 +142,5 @@ class LossWeights:
 
     @property
     def uses_labels(self) -> bool:
-        """Whether the loss needs key points."""
+        """Whether the loss needs keypoints."""
         return max(self.joints, self.teacher_flow, self.teacher_occlusion) > 0

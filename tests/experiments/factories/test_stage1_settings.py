@@ -31,3 +31,14 @@ def test_impossible_values_are_refused_by_name(words: list[str], name: str) -> N
     with pytest.raises(SettingsError, match=name) as error:
         load_settings(None, words)
     assert "\n" not in str(error.value)
+
+
+def test_a_loss_without_effect_is_said_in_one_sentence() -> None:
+    (without,) = load_settings("aist128", []).notices("autoencoder")
+    assert "without the published perceptual loss" in without
+    assert "stage1.loss.perceptual=10 has no effect" in without
+    given = load_settings("aist128", ["stage1.loss.vgg_weights=vgg19.pth", "stage1.loss.ssim=0"])
+    (replaced,) = given.notices("autoencoder")
+    assert "pixels=1, warped=0.5, gradient=1, raw=2 of stage1.loss have no effect" in replaced
+    assert load_settings(None, ["stage1.loss.perceptual=0"]).notices("autoencoder") == []
+    assert given.notices("diffusion") == []

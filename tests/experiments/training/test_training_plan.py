@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,17 @@ def test_without_its_probe_it_says_nothing_of_time(
     words = [*TINY, f"data={data}", f"out={tmp_path / 'run'}"]
     assert cli.main(["train", "autoencoder", *words, "--dry-run", "--no-probe"]) == 0
     assert "ms per step" not in capsys.readouterr().out
+
+
+def test_plan_training_and_manifest_say_that_the_perceptual_loss_is_not_used(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = [*TINY, f"data={data}", f"out={out}", "stage1.train.steps=1"]
+    notice = "Stage 1 trains without the published perceptual loss"
+    assert cli.main(["train", "autoencoder", *words, "--dry-run", "--no-probe"]) == 0
+    assert capsys.readouterr().out.count(notice) == 1
+    assert cli.main(["train", "autoencoder", *words]) == 0
+    assert capsys.readouterr().err.count(notice) == 1
+    (written,) = json.loads((out / "manifest.json").read_text())["notices"]
+    assert written.startswith(notice)
