@@ -1,4 +1,4 @@
-"""Stage 1's LightningModule: takes built networks, computes the objective, logs."""
+"""The LightningModule of stage 1."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from datamodules.batch import ClipBatch, to_unit
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.vgg import VGG19Pyramid
 from lightning_modules.objective import objective, region_objective
+from lightning_modules.optimization import adamw, logs_this_step
 from lightning_modules.options.autoencoder import LossWeights
 from lightning_modules.options.optimizer import AutoencoderOptimizer
 from lightning_modules.randomness import Purpose, generator_for
-from lightning_modules.step_log import logs_this_step
 from metrics.reconstruction import (
     SUMS,
     reconstruction_scores,
@@ -26,18 +26,18 @@ from metrics.reconstruction import (
 
 
 class LatentFlowAutoencoderModule(LightningModule):
-    """Trains a latent-flow autoencoder on clips whose first frame is the reference.
+    """Train a latent-flow autoencoder on clips whose first frame is the reference.
 
     Args:
-        network: the autoencoder; frozen parameters stay as they are.
-        weights: of the objective's terms.
+        network: The autoencoder; frozen parameters stay frozen.
+        weights: Weights of the loss terms.
         optimizer: Adam and its schedule.
         features: VGG-19 for the perceptual loss, or None for the terms that need no weights.
-        seed: of the random warps; a warp depends on (seed, step, clip, frame) alone.
-        sizes: progressive resolution, one size (pixels) for each equal share of the steps; empty
-            trains at the clips' own size.
-        channels_last: memory layout of the network and its images.
-        region_steps: first steps in which the regions alone learn, from keypoints.
+        seed: Seed of the random warps; a warp depends only on (seed, step, clip, frame).
+        sizes: Progressive resolution: sizes in pixels, each for an equal share of the steps. Empty:
+            the size of the clips.
+        channels_last: Use channels-last memory for the network and its images.
+        region_steps: Number of first steps that train only the regions, from keypoints.
     """
 
     sums: Tensor
@@ -59,7 +59,7 @@ class LatentFlowAutoencoderModule(LightningModule):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = weights
         self.optimizer_settings = optimizer
-        # In a list, so that 20 million frozen weights are no part of checkpoints and averages.
+        # In a list, so that 20 million frozen weights are not part of checkpoints and averages.
         self._features = [features] if features is not None else []
         self.seed = seed
         self.sizes = tuple(sizes)
@@ -93,27 +93,18 @@ class LatentFlowAutoencoderModule(LightningModule):
         )
 
     def on_validation_epoch_end(self) -> None:
-        """Logs `val/l1_ratio` (to be minimized) and its companions, over all ranks' clips."""
+        """Log `val/l1_ratio` (lower is better) and related scores, over the clips of all ranks."""
         gathered = self.all_gather(self.sums)
         assert isinstance(gathered, Tensor)
         for name, value in reconstruction_scores(gathered.reshape(-1, len(SUMS)).sum(0)).items():
             self.log(f"val/{name}", value, prog_bar=name == "l1_ratio", rank_zero_only=False)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        settings = self.optimizer_settings
-        optimizer = torch.optim.AdamW(
+        return adamw(
             [p for p in self.network.parameters() if p.requires_grad],
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            weight_decay=settings.weight_decay,
-            # Faster, but Lightning cannot clip gradients for it in mixed precision.
+            self.optimizer_settings,
             fused=self.trainer.precision == "32-true",
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, settings.factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
 
     def _pyramid(self) -> VGG19Pyramid | None:
         return self._features[0].to(self.device) if self._features else None
@@ -126,7 +117,7 @@ class LatentFlowAutoencoderModule(LightningModule):
         ]
 
     def _resize(self, frames: Tensor) -> Tensor:
-        """Frames at the size that this share of training is due; never enlarged."""
+        """Reduce frames to the size of this share of the training; never enlarge them."""
         if not self.sizes:
             return frames
         share = self.global_step * len(self.sizes) // self.optimizer_settings.steps
@@ -139,7 +130,9 @@ class LatentFlowAutoencoderModule(LightningModule):
 
 def _frames(batch: ClipBatch) -> Tensor:
     if batch.frames is None:
-        raise ValueError("Stage 1 learns from frames, and this batch carries none.")
+        raise ValueError("Stage 1 needs frames, but this batch has none.")
     if batch.frames.shape[1] < 2:
-        raise ValueError("Stage 1 needs a reference and at least one driving frame in each clip.")
+        raise ValueError(
+            "Stage 1 needs at least two frames per clip: a reference and a driving frame."
+        )
     return to_unit(batch.frames)

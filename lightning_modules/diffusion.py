@@ -1,7 +1,7 @@
-"""Stage 2: a LightningModule that trains the denoiser on latent flow.
+"""The LightningModule of stage 2, which trains the denoiser on latent flow.
 
-A training step reads cached latent flow where there is any (else the frozen stage 1 extracts it,
-all frames at once), encodes the reference, adds noise, and compares. Nothing is decoded.
+A training step reads cached latent flow if there is any (otherwise the frozen stage 1 extracts it,
+all frames at once), encodes the reference, adds noise and computes the loss. Nothing is decoded.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from lightning_modules.diffusion_loss import (
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.denoiser import FlowUNet3D
 from lightning_modules.networks.music import MusicConditioner
+from lightning_modules.optimization import adamw, logs_this_step
 from lightning_modules.options.diffusion import DiffusionLossOptions, SamplingOptions
 from lightning_modules.options.optimizer import OptimizerOptions
 from lightning_modules.randomness import Purpose, draw_crop, draw_step, generator_for
@@ -34,7 +35,6 @@ from lightning_modules.sampling import (
     solver_scheduler,
     window_music,
 )
-from lightning_modules.step_log import logs_this_step
 from metrics import MotionMusicAlignment2D
 
 
@@ -45,23 +45,23 @@ class DenoisingLoss:
     weighting: str = DiffusionLossOptions.weighting
     min_snr_gamma: float = DiffusionLossOptions.min_snr_gamma
     velocity: float = DiffusionLossOptions.velocity
-    """Weight of the error of frame-to-frame differences beside that of the frames themselves."""
+    """Weight of the error of frame-to-frame differences, added to that of the frames."""
 
 
 @dataclass(frozen=True)
 class ConditionDropout:
-    """Probabilities in [0, 1] of what a training sample goes without."""
+    """Probabilities in [0, 1] of dropping a condition of a training sample."""
 
     music: float = DiffusionLossOptions.drop_music
     image: float = DiffusionLossOptions.drop_image
     window_start: float = DiffusionLossOptions.window_start
-    """Of training a step on the later frames of a window only: teaches windows that do not begin
-    at the reference, as those inside a long song do."""
+    """Of training a step on the later frames of windows only, so that the denoiser learns windows
+    that do not start at the reference, as in long songs."""
 
 
 @dataclass(frozen=True)
 class ValidationSampling:
-    """How validation generates: the first `clips` clips, the same noise every time."""
+    """How validation generates clips: the first `clips`, with the same noise every time."""
 
     clips: int
     solver: str = SamplingOptions.solver
@@ -69,7 +69,7 @@ class ValidationSampling:
     guidance: Guidance = field(default_factory=Guidance)
 
 
-#: What a validation logs of 2D-MM Align as `val/align_...`, measured on generated latent flow.
+#: Values of 2D-MM Align on generated latent flow that validation logs as `val/align_...`.
 LOGGED_ALIGNMENT = (
     "corrected",
     "raw",
@@ -85,11 +85,12 @@ class FlowDiffusionModule(LightningModule):
     """Train a denoiser and its music conditioner on the latent flow of a frozen stage 1.
 
     Args:
-        denoiser, conditioner: the networks that learn; their normalizer's statistics are set.
-        autoencoder: frozen stage 1. It is moved to the device but belongs to no checkpoint.
-        scheduler: the training noise schedule; its prediction type is the denoiser's.
-        frame_size: side of the frames in pixels, for the alignment score's units.
-        seed: of all randomness of training.
+        denoiser: The denoiser, with the statistics of its normalizer set.
+        conditioner: The music conditioner, trained with it.
+        autoencoder: Stage 1. It is frozen, and moved to the device, but not part of checkpoints.
+        scheduler: The training noise schedule, with the prediction type of the denoiser.
+        frame_size: Side of the frames in pixels, for the units of the alignment score.
+        seed: Seed of all randomness of training.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class FlowDiffusionModule(LightningModule):
     ) -> None:
         super().__init__()
         self.denoiser, self.conditioner = denoiser, conditioner
-        # In a list, so that the frozen networks are no part of checkpoints, averages or gradients.
+        # In a list, so that it is not part of checkpoints, averages or gradients.
         self._frozen = [autoencoder.eval().requires_grad_(False)]
         self.scheduler, self.frame_size, self.seed = scheduler, frame_size, seed
         self.loss, self.optimizer_settings = loss, optimizer
@@ -122,7 +123,7 @@ class FlowDiffusionModule(LightningModule):
 
     @torch.no_grad()
     def conditions(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
-        """Absolute latent flow (B, T, 3, h, w) and z_0 (B, C, h, w) of a batch."""
+        """Return absolute latent flow (B, T, 3, h, w) and z_0 (B, C, h, w) of a batch."""
         reference = to_unit(batch.reference)
         features = self.autoencoder.encode(reference)
         if batch.latent_flow is not None:
@@ -176,11 +177,11 @@ class FlowDiffusionModule(LightningModule):
         }
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor] | None:
-        """Log the loss; generate the first clips, whose `latent_flow` callbacks may look at."""
+        """Log the loss; generate the first clips and return their `latent_flow` for callbacks."""
         terms = self._losses(batch, Purpose.VALIDATION, 0, 0)
         total = terms["denoising"] + self.loss.velocity * terms["velocity"]
         self.log("val/loss", total, batch_size=len(batch), sync_dist=True)
-        # By the clips' places, so that any number of processes scores the same ones.
+        # Chosen by index, so that the same clips are scored at any world size.
         scored = batch.first(int((batch.index < self.validation.clips).sum()))
         if not len(scored):
             return None
@@ -195,7 +196,7 @@ class FlowDiffusionModule(LightningModule):
 
     @torch.no_grad()
     def sample(self, batch: ClipBatch) -> Tensor:
-        """Absolute latent flow (B, T, 3, h, w) generated for a batch's references and music."""
+        """Generate absolute latent flow (B, T, 3, h, w) for a batch's references and music."""
         frames = batch.beat_features.shape[1]
         return sample_latent_flow(
             self.denoiser,
@@ -219,17 +220,5 @@ class FlowDiffusionModule(LightningModule):
         self.alignment.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        settings = self.optimizer_settings
         parameters = [*self.denoiser.parameters(), *self.conditioner.parameters()]
-        optimizer = torch.optim.AdamW(
-            parameters,
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            weight_decay=settings.weight_decay,
-            fused=True,  # one kernel for all parameters: small networks wait for launches otherwise
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, settings.factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return adamw(parameters, self.optimizer_settings, fused=True)

@@ -14,9 +14,9 @@ WEIGHTINGS = ("uniform", "min_snr")
 
 
 def cosine_scheduler(timesteps: int, prediction: str) -> DDPMScheduler:
-    """The cosine noise schedule (Nichol and Dhariwal, arXiv 2102.09672) of LFDM and DabFusion."""
+    """Build the cosine noise schedule of LFDM (Nichol and Dhariwal, arXiv 2102.09672, eq. 17)."""
     if prediction not in PREDICTIONS:
-        raise ValueError(f"The denoiser predicts one of {PREDICTIONS}, not {prediction!r}.")
+        raise ValueError(f"prediction is {prediction!r}; expected one of {', '.join(PREDICTIONS)}.")
     return DDPMScheduler(
         num_train_timesteps=timesteps,
         beta_schedule="squaredcos_cap_v2",
@@ -28,7 +28,7 @@ def cosine_scheduler(timesteps: int, prediction: str) -> DDPMScheduler:
 def training_target(
     scheduler: DDPMScheduler, clean: Tensor, noise: Tensor, timesteps: Tensor
 ) -> Tensor:
-    """What the denoiser should say, by the scheduler's prediction type; shaped like `clean`."""
+    """Return the denoiser's target for the scheduler's prediction type, shaped like `clean`."""
     kind = scheduler.config["prediction_type"]
     if kind == "sample":
         return clean
@@ -40,16 +40,16 @@ def training_target(
 def loss_weights(
     scheduler: DDPMScheduler, timesteps: Tensor, weighting: str, gamma: float
 ) -> Tensor:
-    """Weight of each sample's error, (B,).
+    """Return the weight of each sample's error, (B,).
 
-    "uniform" weighs the error of whatever is predicted equally at all noise levels. "min_snr"
-    (Hang et al., arXiv 2303.09556) weighs the error of x_0 by min(SNR, gamma), expressed for the
+    "uniform" weights the error of the predicted quantity equally at all noise levels. "min_snr"
+    (Hang et al., arXiv 2303.09556) weights the error of x_0 by min(SNR, gamma), converted to the
     quantity that is predicted.
     """
     if weighting == "uniform":
         return torch.ones(len(timesteps), device=timesteps.device)
     if weighting != "min_snr":
-        raise ValueError(f"Losses are weighted by one of {WEIGHTINGS}, not {weighting!r}.")
+        raise ValueError(f"weighting is {weighting!r}; expected one of {', '.join(WEIGHTINGS)}.")
     signal = scheduler.alphas_cumprod.to(timesteps.device)[timesteps].float()
     snr = signal / (1 - signal).clamp_min(1e-8)
     clamped = snr.clamp_max(gamma)
@@ -70,10 +70,10 @@ def denoising_loss(
 def velocity_loss(
     prediction: Tensor, target: Tensor, weights: Tensor, valid: Tensor | None = None
 ) -> Tensor:
-    """The same error of the differences between successive frames.
+    """Weighted mean squared error of the differences between successive frames.
 
-    It asks for the right speed, whose minima are the dancer's beats, and not only for the right
-    place: a smooth path through blurred poses has a small squared error and no beats.
+    It compares speeds, whose minima are the dancer's beats: a smooth path through averaged poses
+    has a small error of positions, but no beats.
     """
     if prediction.shape[1] < 2:
         return prediction.new_zeros(())

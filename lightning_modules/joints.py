@@ -1,10 +1,9 @@
 """Joint supervision of stage 1: ten parts of the body from COCO keypoints, as pure functions.
 
-Labels, for where they exist (rendered dancers, AIST++): training without them is the published
-way, and wherever a score comes from a network trained with them the text says so. Parts are boxes
-along bones; a part's matrix takes the unit square to the box, so that one part's matrix in the
-reference times the inverse of its matrix in the driving frame is its rigid motion, arm over head
-included, where the axes of a heatmap cannot tell up from down.
+Labels exist for rendered dancers and AIST++. The published training does not use them, and scores
+of networks trained with them are marked. Parts are boxes along bones. The matrix of a part maps the
+unit square to its box, so that its matrix in the reference times the inverse of its matrix in the
+driving frame is its rigid motion, whereas the axes of a heatmap have no direction.
 
 Shape letters: N frames, J = 17 keypoints, K = 10 parts, h w cells. Positions: (x, y), -1 and 1 at
 the centers of the outer pixels.
@@ -34,8 +33,8 @@ PARTS = (
     "right shin",
 )
 # COCO's keypoints: 0 nose, 3 4 ears, 5 6 shoulders, 7 8 elbows, 9 10 wrists, 11 12 hips,
-# 13 14 knees, 15 16 ankles. From, to, how far the part reaches beyond `to` (hands, feet), and
-# half its width: both as shares, of the bone and of the torso's length.
+# 13 14 knees, 15 16 ankles. Each limb: from, to, extension beyond `to` (hands and feet) as a share
+# of the bone's length, and half width as a share of the torso's length.
 _LIMBS = (
     (5, 7, 0.0, 0.13),
     (7, 9, 0.35, 0.12),
@@ -61,10 +60,10 @@ class Parts:
     matrix: Tensor
     """(N, K, 2, 2): columns are half the length along the bone and half the width across."""
     seen: Tensor
-    """(N, K) in [0, 1]: the least visibility of the keypoints it comes from."""
+    """(N, K) in [0, 1]: the smallest visibility of a part's keypoints."""
 
     def repeat(self, times: int) -> Parts:
-        """Each frame `times` times, in place."""
+        """Repeat each frame `times` times, consecutively."""
         return Parts(
             self.center.repeat_interleave(times, 0),
             self.matrix.repeat_interleave(times, 0),
@@ -73,14 +72,14 @@ class Parts:
 
 
 def body_parts(keypoints: Tensor) -> Parts:
-    """The parts of frames with keypoints (N, 17, 3): x, y in [-1, 1], visibility in [0, 1]."""
+    """Return body parts from keypoints (N, 17, 3): x, y in [-1, 1], visibility in [0, 1]."""
     finite = keypoints.isfinite().all(dim=-1)
     keypoints = torch.where(finite[..., None], keypoints, torch.zeros_like(keypoints))
     xy, seen = keypoints[..., :2], keypoints[..., 2].clamp(0, 1)
     neck, hips = xy[:, 5:7].mean(dim=1), xy[:, 11:13].mean(dim=1)
     torso = (neck - hips).norm(dim=-1, keepdim=True).clamp(min=_MIN_TORSO)
     seen_torso = seen[:, [5, 6, 11, 12]].amin(dim=1)
-    # Of nose and ears, those in sight; all of them if a figure shows its back.
+    # The visible ones of nose and ears; all of them if the person is seen from behind.
     share = seen[:, [0, 3, 4], None] + 1e-3
     skull = (xy[:, [0, 3, 4]] * share).sum(dim=1) / share.sum(dim=1)
     up = _unit(skull - neck)
@@ -96,7 +95,7 @@ def body_parts(keypoints: Tensor) -> Parts:
     a, b = torch.stack(starts, dim=1), torch.stack(ends, dim=1)
     half_width = torch.stack(widths, dim=1)
     direction = _unit(b - a)
-    # A bone that points at the camera still is as long as it is wide.
+    # A bone that points at the camera is as long as it is wide.
     half_length = torch.maximum((b - a).norm(dim=-1, keepdim=True) / 2, half_width)
     across = torch.stack([-direction[..., 1], direction[..., 0]], dim=-1)
     matrix = torch.stack([direction * half_length, across * half_width], dim=-1)
@@ -107,8 +106,8 @@ def region_loss(regions: Regions, parts: Parts, regressed: bool) -> Tensor:
     """Mean absolute distance of regions from parts: centers, and matrices or covariances.
 
     `regressed` matrices are compared themselves, since their sign carries the direction of the
-    bone; principal axes carry none, so covariances are compared, scaled to lengths. Parts out of
-    sight count as met, so that the loss is a mean over frames at any number of processes.
+    bone; principal axes have no sign, so covariances are compared, scaled to lengths. Invisible
+    parts have no error, so that the loss is a mean over frames at any world size.
     """
     seen = parts.seen[..., None]
     total = ((regions.shift - parts.center).abs() * seen).mean()
@@ -116,29 +115,29 @@ def region_loss(regions: Regions, parts: Parts, regressed: bool) -> Tensor:
         return total
     difference = (regions.affine - parts.matrix).abs()
     if not regressed:
-        wanted = parts.matrix @ parts.matrix.mT
-        size = wanted.diagonal(dim1=-2, dim2=-1).sum(dim=-1).sqrt()
-        difference = (regions.covar - wanted).abs() / size[..., None, None]
+        target = parts.matrix @ parts.matrix.mT
+        size = target.diagonal(dim1=-2, dim2=-1).sum(dim=-1).sqrt()
+        difference = (regions.covar - target).abs() / size[..., None, None]
     return total + (difference * seen[..., None]).mean()
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """What keypoints say of the flow and the occlusion map of N frames."""
+    """Flow and occlusion of N frames as far as they follow from keypoints."""
 
     flow: Tensor
-    """(N, h, w, 2): the rigid motion of the body's parts; the background is taken to rest."""
+    """(N, h, w, 2): the rigid motion of the body's parts; the background is assumed static."""
     weight: Tensor
-    """(N, h, w) in [0, 1]: 1 inside a part of the driving body that is seen in both frames, 0 in a
-    margin around it whose motion is either's, 1 again on the background."""
+    """(N, h, w) in [0, 1]: 1 inside a part of the driving body that is visible in both frames, 0 in
+    a margin around it, where the motion is ambiguous, 1 on the background."""
     body: Tensor
-    """(N, h, w) 0 or 1: cells inside the driving body, which the reference shows (or nearly)."""
+    """(N, h, w) 0 or 1: cells inside the driving body, visible in the reference."""
     hidden: Tensor
-    """(N, h, w) 0 or 1: background that the reference's body hides."""
+    """(N, h, w) 0 or 1: background that is occluded by the body in the reference."""
 
 
 def teach(reference: Parts, driving: Parts, height: int, width: int) -> Teacher:
-    """The flow and occlusion of N pairs of frames on an h x w grid, from their parts."""
+    """Compute flow and occlusion of N pairs of frames on an h x w grid from their parts."""
     grid = coordinate_grid(height, width, driving.center)
     distance = part_distance(driving, grid)
     nearest, owner = distance.min(dim=1)
@@ -161,7 +160,7 @@ def teach(reference: Parts, driving: Parts, height: int, width: int) -> Teacher:
 
 
 def part_distance(parts: Parts, grid: Tensor) -> Tensor:
-    """(N, K, h, w): distance of cells from each part's box, 0 on its rim, negative inside."""
+    """Return (N, K, h, w): signed distance of cells from each part's box, negative inside."""
     offset = grid - parts.center[:, :, None, None]
     local = apply_matrix(inverse(parts.matrix)[:, :, None, None], offset).abs() - 1
     scale = parts.matrix.norm(dim=-2)[:, :, None, None]
@@ -170,15 +169,15 @@ def part_distance(parts: Parts, grid: Tensor) -> Tensor:
 
 
 def flow_loss(flow: Tensor, teacher: Teacher) -> Tensor:
-    """Distance |x| + |y| of flows (N, h, w, 2): each frame's weighted mean, then over frames."""
+    """L1 distance of flows (N, h, w, 2): weighted mean of each frame, then mean over frames."""
     return _weighted((flow - teacher.flow).abs().sum(dim=-1), teacher.weight)
 
 
 def occlusion_loss(occlusion: Tensor, teacher: Teacher) -> Tensor:
-    """Distance of occlusion maps (N, h, w) from 0 where background was hidden, from 1 elsewhere.
+    """L1 distance of occlusion maps (N, h, w) from 0 on occluded background and from 1 elsewhere.
 
-    The hidden cells, the body and the rest are averaged each by themselves (the rest, which any map
-    gets right, counts a tenth): by numbers alone, the wall would outvote both.
+    Occluded cells, the body and the rest are averaged separately, the rest with a weight of 0.1;
+    otherwise the large background, which is easy to predict, would dominate.
     """
     rest = (1 - teacher.hidden) * (1 - teacher.body)
     shown = 1 - occlusion

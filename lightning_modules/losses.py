@@ -1,7 +1,7 @@
 """Losses of stage 1, as pure functions.
 
 Images are float (N, 3, H, W) in [0, 1]; every loss is a scalar mean, and `weight` is a map
-(N, 1, H, W) of mean 1 that says how much each pixel counts.
+(N, 1, H, W) of mean 1 with the weight of each pixel.
 
 The published loss compares VGG-19 features on four scales (`perceptual`). The others need no
 downloaded weights: absolute differences on four scales, of values and of gradients, and structural
@@ -36,8 +36,8 @@ class FeaturePyramid(Protocol):
 def foreground_weight(reference: Tensor, driving: Tensor, strength: float) -> Tensor:
     """(N, 1, H, W) of mean 1: pixels that differ between the frames count more.
 
-    1 + strength |driving - reference| / mean |driving - reference|, then normalized; figures that
-    move are a small part of an image. Pairs without any difference weigh evenly.
+    1 + strength |driving - reference| / mean |driving - reference|, then normalized: moving people
+    are a small part of an image. Pairs without any difference get equal weights.
     """
     difference = (driving - reference).abs().mean(dim=1, keepdim=True)
     mean = difference.mean(dim=(2, 3), keepdim=True)
@@ -46,12 +46,12 @@ def foreground_weight(reference: Tensor, driving: Tensor, strength: float) -> Te
 
 
 def multiscale_l1(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Mean over four scales of the weighted absolute difference; scales halve by averaging."""
+    """Weighted absolute difference, averaged over four scales, each half the previous one."""
     difference = prediction - target
     total = difference.new_zeros(())
     for scale in range(SCALES):
         if scale:
-            # Averaging is linear, so the difference may be averaged in place of both images.
+            # Averaging is linear, so the difference can be averaged instead of both images.
             difference, weight = F.avg_pool2d(difference, 2), F.avg_pool2d(weight, 2)
         total = total + (difference.abs() * weight).mean()
     return total / SCALES
@@ -66,7 +66,7 @@ def gradient_l1(prediction: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """(N, 3, h, w): structural similarity in 7 x 7 boxes, every second one; at most 1."""
+    """Structural similarity (N, 3, h, w) in 7 x 7 boxes with stride 2; at most 1."""
     number = prediction.shape[0]
     stacked = torch.cat(
         [prediction, target, prediction.square(), target.square(), prediction * target]
@@ -82,8 +82,7 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def flow_variation(flow: Tensor) -> Tensor:
-    """Mean absolute difference between neighboring cells of flows (..., h, w, 2), in pixels of
-    the latent map: how much the motion, apart from the identity grid, tears."""
+    """Total variation of flows (..., h, w, 2) without their identity grid, in latent cells."""
     height, width = flow.shape[-3:-1]
     residual = flow - coordinate_grid(height, width, flow)
     cells = residual * residual.new_tensor([width / 2, height / 2])
@@ -94,7 +93,7 @@ def flow_variation(flow: Tensor) -> Tensor:
 def perceptual(features: FeaturePyramid, prediction: Tensor, target: Tensor) -> Tensor:
     """Sum over four scales and five VGG-19 maps of the mean absolute difference (MRAA).
 
-    Scales 1, 1/2, 1/4, 1/8 by Gaussians of sigma (1 / scale - 1) / 2.
+    The scales 1, 1/2, 1/4, 1/8 are reduced by Gaussians of sigma (1 / scale - 1) / 2.
     """
     total = prediction.new_zeros(())
     for scale in range(SCALES):
@@ -107,7 +106,7 @@ def perceptual(features: FeaturePyramid, prediction: Tensor, target: Tensor) -> 
 
 
 def gaussian_reduce(images: Tensor, factor: int) -> Tensor:
-    """Images at 1 / factor of their size: Gaussian of sigma (factor - 1) / 2, zeros outside."""
+    """Reduce images by a factor: Gaussian of sigma (factor - 1) / 2, zeros outside."""
     if factor == 1:
         return images
     sigma = (factor - 1) / 2
@@ -116,7 +115,7 @@ def gaussian_reduce(images: Tensor, factor: int) -> Tensor:
     line = torch.exp(-(offsets**2) / (2 * sigma**2))
     line = line / line.sum()
     channels = images.shape[1]
-    # Separable, each pass only at the rows and columns that are kept.
+    # The Gaussian is separable, and each pass computes only the rows or columns that are kept.
     row = line.expand(channels, 1, 1, -1)
     images = F.conv2d(images, row, stride=(1, factor), padding=(0, radius), groups=channels)
     column = row.transpose(2, 3)
@@ -134,7 +133,7 @@ class ThinPlate:
     points = 5
 
     def __init__(self, generators: Sequence[torch.Generator], device: torch.device) -> None:
-        """One CPU generator a frame, so that a frame's warp does not depend on its batch."""
+        """Draw one warp per frame, each from its own CPU generator: independent of the batch."""
         affine, bending = [], []
         for generator in generators:
             affine.append(torch.randn(2, 3, generator=generator))
@@ -145,7 +144,7 @@ class ThinPlate:
         self.controls = coordinate_grid(self.points, self.points, self.bending).reshape(-1, 2)
 
     def positions(self, points: Tensor) -> Tensor:
-        """Where the warp takes `points` (N, P, 2)."""
+        """Map `points` (N, P, 2) to their warped positions."""
         offset = points[:, :, None] - self.controls
         squared = offset.square().sum(dim=-1)
         basis = 0.5 * squared * torch.log(squared + 1e-6)  # r^2 log r
@@ -161,7 +160,7 @@ class ThinPlate:
         return self.matrix[:, None, :, :2] + bent
 
     def frames(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) whose pixel at p shows what lay at `positions(p)`."""
+        """Warp images (N, 3, H, W): the pixel at p shows what was at `positions(p)`."""
         height, width = images.shape[-2:]
         grid = coordinate_grid(height, width, images).reshape(1, -1, 2)
         moved = self.positions(grid.expand(len(images), -1, -1)).reshape(-1, height, width, 2)
@@ -169,10 +168,10 @@ class ThinPlate:
 
 
 def equivariance(plain: Regions, warped: Regions, warp: ThinPlate) -> tuple[Tensor, Tensor]:
-    """Shift and affine terms for regions of frames and of `warp.frames(frames)` (MRAA, eq. 8).
+    """Equivariance losses for regions of frames and of `warp.frames(frames)` (MRAA, eq. 8).
 
     Shift: |positions(shift_warped) - shift|. Affine: |I - affine^-1 J affine_warped| with J the
-    Jacobian at the warped shift, corrected in sign as the flow is; zero where none is estimated.
+    Jacobian at the warped shift, with the sign corrected as for the flow; zero without affine maps.
     """
     shift = (plain.shift - warp.positions(warped.shift)).abs().mean()
     if plain.affine is None or warped.affine is None:

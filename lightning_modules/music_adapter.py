@@ -1,4 +1,4 @@
-"""Training music adapters: name the style of a clip, and draw clips of one style together."""
+"""The LightningModule of music adapters: classify genres, with a contrastive loss."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from torch.nn import functional as F
 
 from datamodules.batch import ClipBatch
 from lightning_modules.networks.music_adapter import MusicAdapters
+from lightning_modules.optimization import adamw
 from lightning_modules.options.music import AdapterOptions
 from lightning_modules.options.optimizer import OptimizerOptions
 
 
 @dataclass(frozen=True)
 class AdapterLoss:
-    """Cross-entropy of the style, and a contrastive loss beside it."""
+    """Weights of the loss: cross-entropy of the genre plus a contrastive loss."""
 
     contrastive: float = AdapterOptions.contrastive
     """Weight of `contrastive_loss`."""
@@ -27,23 +28,23 @@ class AdapterLoss:
 
 
 def contrastive_loss(
-    directions: Tensor, styles: Tensor, pieces: Tensor, temperature: float
+    directions: Tensor, styles: Tensor, songs: Tensor, temperature: float
 ) -> Tensor:
     """Supervised contrastive loss (Khosla et al., arXiv 2004.11362, eq. 2) across songs.
 
-    Clips of the same piece are neither drawn together nor pushed apart: they sound alike whatever
-    style is. A clip without another of its style in the batch counts for nothing.
+    Pairs of clips of the same song are left out: they sound alike whatever the genre. A clip
+    without a clip of another song of its genre in the batch is left out as well.
 
     Args:
-        directions: (B, P) of unit length.
-        styles: (B,) class of each clip.
-        pieces: (B,) piece of each clip.
-        temperature: above 0.
+        directions: (B, P), unit vectors.
+        styles: (B,) genre of each clip.
+        songs: (B,) song of each clip.
+        temperature: Above 0.
 
     Returns:
-        The mean over the clips that count; 0 if none does.
+        The mean over the remaining clips; 0 if there are none.
     """
-    others = pieces[:, None] != pieces[None, :]
+    others = songs[:, None] != songs[None, :]
     same = (styles[:, None] == styles[None, :]) & others
     closeness = directions @ directions.T / temperature
     shares = closeness - closeness.masked_fill(~others, -torch.inf).logsumexp(1, keepdim=True)
@@ -53,12 +54,12 @@ def contrastive_loss(
 
 
 class MusicAdapterModule(LightningModule):
-    """Train adapters over cached embeddings; the encoders themselves stay frozen and away.
+    """Train adapters over cached embeddings; the frozen encoders are not needed.
 
     Args:
-        adapters: what learns.
-        style_of: class of each song.
-        loss: weights.
+        adapters: The adapters and their heads.
+        style_of: Genre of each song.
+        loss: Weights of the loss.
         optimizer: AdamW and its learning-rate schedule.
     """
 
@@ -73,7 +74,7 @@ class MusicAdapterModule(LightningModule):
         super().__init__()
         self.adapters, self.loss = adapters, loss
         self.style_of = dict(style_of)
-        self.number_of = {piece: number for number, piece in enumerate(sorted(style_of))}
+        self.number_of = {song: number for number, song in enumerate(sorted(style_of))}
         self.optimizer_settings = optimizer
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
@@ -92,28 +93,17 @@ class MusicAdapterModule(LightningModule):
             self.log(f"val/accuracy_{name}", value, batch_size=len(batch), sync_dist=True)
 
     def _compare(self, batch: ClipBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Loss and share of clips named rightly, by feature."""
+        """Return the loss and the accuracy by feature."""
         device = self.device
-        styles = torch.tensor([self.style_of[piece] for piece in batch.music_ids], device=device)
-        pieces = torch.tensor([self.number_of[piece] for piece in batch.music_ids], device=device)
+        styles = torch.tensor([self.style_of[song] for song in batch.music_ids], device=device)
+        songs = torch.tensor([self.number_of[song] for song in batch.music_ids], device=device)
         losses, accuracies = {}, {}
         for name, found in self.adapters(batch.music).items():
-            together = contrastive_loss(found.direction, styles, pieces, self.loss.temperature)
+            together = contrastive_loss(found.direction, styles, songs, self.loss.temperature)
             named = F.cross_entropy(found.logits, styles)
             losses[name] = named + self.loss.contrastive * together
             accuracies[name] = (found.logits.argmax(1) == styles).float().mean().detach()
         return losses, accuracies
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        settings = self.optimizer_settings
-        optimizer = torch.optim.AdamW(
-            self.adapters.parameters(),
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            weight_decay=settings.weight_decay,
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, settings.factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return adamw(self.adapters.parameters(), self.optimizer_settings)

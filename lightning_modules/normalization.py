@@ -1,8 +1,9 @@
-"""Latent flow <-> the numbers that are diffused: residual or absolute, of unit spread.
+"""Normalize latent flow for diffusion: residual or absolute, with unit standard deviation.
 
-Noise of unit variance drowns a quantity of small spread and barely touches one of large spread, so
-every channel is scaled to unit standard deviation. The occlusion map is nearly constant where
-nothing is hidden: its spread is floored, or noise in it would be amplified into signal.
+Noise of unit variance would hide a quantity of small variance and hardly change one of large
+variance, so every channel is scaled to unit standard deviation. The occlusion map is nearly
+constant where nothing is occluded; its standard deviation has a lower bound, so that its own noise
+is not amplified.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ FLOW_KINDS = ("residual", "absolute")
 
 
 def identity_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """(2, h, w), x then y: the grid that moves nothing; -1 and 1 are the outer pixels' centers."""
+    """Return the identity grid (2, h, w), x then y; -1 and 1 are centers of the outer pixels."""
     y = torch.linspace(-1.0, 1.0, height, device=device)
     x = torch.linspace(-1.0, 1.0, width, device=device)
     return torch.stack((x[None, :].expand(height, width), y[:, None].expand(height, width)))
 
 
 class FlowNormalizer(nn.Module):
-    """Affine map between absolute latent flow and diffused values; its statistics are buffers.
+    """Affine map between absolute latent flow and diffused values, with statistics as buffers.
 
     Args:
         kind: "residual" diffuses displacements from the identity grid, "absolute" (LFDM's choice)
@@ -45,7 +46,7 @@ class FlowNormalizer(nn.Module):
 
     @torch.no_grad()
     def fit(self, latent_flows: Iterable[Tensor]) -> None:
-        """Set the statistics from training clips, each (..., 3, h, w) absolute; streamed."""
+        """Compute the statistics from training clips, each (..., 3, h, w) absolute, one by one."""
         count = 0
         total = torch.zeros(3, dtype=torch.float64)
         squares = torch.zeros(3, dtype=torch.float64)
@@ -63,12 +64,12 @@ class FlowNormalizer(nn.Module):
         self.std.copy_(torch.maximum(std, torch.tensor(STD_FLOOR, dtype=std.dtype)))
 
     def normalize(self, latent_flow: Tensor) -> Tensor:
-        """Absolute latent flow (..., 3, h, w) -> values to diffuse, of the same shape."""
+        """Convert absolute latent flow (..., 3, h, w) to normalized values of the same shape."""
         mean, std = self._statistics(latent_flow)
         return (self._shift(latent_flow, -1) - mean) / std
 
     def restore(self, values: Tensor) -> Tensor:
-        """Diffused values -> absolute latent flow, the occlusion map clamped to [0, 1]."""
+        """Convert normalized values to absolute latent flow, with occlusion clamped to [0, 1]."""
         mean, std = self._statistics(values)
         flow = self._shift(values * std + mean, 1)
         return torch.cat((flow[..., :2, :, :], flow[..., 2:, :, :].clamp(0, 1)), dim=-3)

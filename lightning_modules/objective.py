@@ -1,4 +1,4 @@
-"""What stage 1 minimizes: which losses, of what, with which weights; a pure function."""
+"""The training loss of stage 1 as a pure function: its terms and their weights."""
 
 from __future__ import annotations
 
@@ -32,13 +32,18 @@ def objective(
     features: losses.FeaturePyramid | None,
     generators: Sequence[torch.Generator],
 ) -> tuple[dict[str, Tensor], AutoencoderOutput]:
-    """Weighted terms by name, and the forward pass they come from.
+    """Compute the weighted terms of the loss.
 
     Args:
+        network: The autoencoder.
         frames: (B, 1 + T, 3, H, W) in [0, 1]; the first of each clip is its reference.
         keypoints: (B, 1 + T, 17, 3), for the terms that use labels.
+        weights: Weights of the terms.
         features: VGG-19; None for the terms on pixels instead of the perceptual one.
-        generators: one a driving frame (B T), for its thin-plate warp.
+        generators: One per driving frame (B T), for its thin-plate warp.
+
+    Returns:
+        The weighted terms by name, and the results of the forward pass.
     """
     reference, driving = frames[:, 0], frames[:, 1:]
     output = network(reference, driving)
@@ -73,16 +78,16 @@ def objective(
 def region_objective(
     network: LatentFlowAutoencoder, frames: Tensor, keypoints: Tensor | None, weight: float
 ) -> dict[str, Tensor]:
-    """The `joints` term alone, of every frame (arguments as for `objective`).
+    """Compute only the `joints` term, of every frame (arguments as for `objective`).
 
-    A fifth of a full step's cost: flow and images have little to learn from until the regions are
-    near the limbs that they stand for.
+    It costs a fifth of a full step. Flow and images learn little before the regions are near the
+    limbs that they represent.
     """
     if keypoints is None:
         raise ValueError(_NO_KEYPOINTS)
     regions = network.region_predictor(frames.flatten(0, 1))
     parts = body_parts(keypoints.flatten(0, 1))
-    # Parameters without a part in the loss still get (zero) gradients, which DDP insists on.
+    # Parameters that the loss does not use get zero gradients, because DDP needs one for each.
     idle = torch.stack([p.sum() for p in network.parameters() if p.requires_grad]).sum() * 0
     regressed = network.config["affine"] == "regressed"
     return {"joints": weight * region_loss(regions, parts, regressed) + idle}

@@ -1,4 +1,4 @@
-"""DabFusionPipeline: an image and a song in, a dance out. No Lightning needed.
+"""DabFusionPipeline: from an image and a song to a dance video, without Lightning.
 
 A saved pipeline is a folder in diffusers' layout: `model_index.json`, `autoencoder/`, `denoiser/`,
 `music/`, `scheduler/` (safetensors and JSON) and a model card, `README.md`.
@@ -34,13 +34,13 @@ from lightning_modules.generation.files import (
 from lightning_modules.generation.inputs import (
     DanceRequest,
     Encoder,
-    Heard,
     ImageInput,
     Segmenter,
     Song,
+    SongFeatures,
     as_generator,
-    heard_song,
     reference_image,
+    song_features,
 )
 from lightning_modules.generation.people import Scene
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
@@ -62,17 +62,17 @@ GENERATED = (
 
 @dataclass(frozen=True)
 class Dance:
-    """A generated dance with its sound."""
+    """A generated dance video with its sound."""
 
     frames: Tensor
     """(N, 3, H, W) uint8."""
     latent_flow: Tensor
     """(N, 3, h, w): absolute sampling grid in [-1, 1] and occlusion map in [0, 1]."""
     beats_s: NDArray[np.float64]
-    """Music beats to the end of the song, in seconds from the first frame."""
+    """Music beats up to the end of the song, in seconds from the first frame."""
     fps: float
     audio: NDArray[np.float32]
-    """(S,) mono, from the first frame on."""
+    """(S,) mono in [-1, 1], starting at the first frame."""
     sample_rate: int
     """Hertz of `audio`."""
 
@@ -83,7 +83,7 @@ class Dance:
 
     @property
     def beats(self) -> NDArray[np.float64]:
-        """The music beats within the dance, in seconds from its first frame."""
+        """The music beats within the video, in seconds from its first frame."""
         return self.beats_s[self.beats_s < len(self.frames) / self.fps]
 
     @property
@@ -113,19 +113,20 @@ class Dance:
 
 
 class DabFusionPipeline(DiffusionPipeline):
-    """Stage 1, stage 2, music conditioning and noise schedule as one object.
+    """Stage 1, stage 2, music conditioner and noise schedule in one object.
 
     Args:
-        autoencoder: stage 1.
-        denoiser: stage 2.
-        music: the music conditioner that was trained with it.
-        scheduler: the training noise schedule.
-        settings: clip format and sampling defaults; None: the published format.
-        notes: goes into the model card: data, settings, scores.
-        encoder: frozen music encoders (CLAP, Wav2CLIP) for models trained with them.
-        scene: where dancers of the training data stand, for people who are cut out.
-        segmenter: finds the person in an image. With one, the person of every image is cut out
-            and set into the scene.
+        autoencoder: Stage 1.
+        denoiser: Stage 2.
+        music: The music conditioner that was trained with the denoiser.
+        scheduler: The training noise schedule.
+        settings: Clip format and sampling defaults; None: the published format.
+        notes: Data, settings and scores for the model card; see `model_card`.
+        encoder: Frozen music encoders (CLAP, Wav2CLIP) for models trained with them.
+        scene: Background and position of the dancers of the training data, for people who are cut
+            out of their image.
+        segmenter: Finds the person in an image. If given, the person of every image is cut out and
+            placed in the scene.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class DabFusionPipeline(DiffusionPipeline):
         self.scene, self.segmenter = scene, segmenter
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> DabFusionPipeline:
-        """Move the networks; returns the pipeline."""
+        """Move the networks and return the pipeline."""
         for network in (self.autoencoder, self.denoiser, self.music):
             network.to(device, dtype)
         return self
@@ -177,31 +178,33 @@ class DabFusionPipeline(DiffusionPipeline):
         generator: torch.Generator | int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> Dance:
-        """Let the person in an image dance to a song.
+        """Generate a video of the person in an image dancing to a song.
 
         Args:
-            image: any size and aspect; put into the square as in training, or, as
-                `reference_image` says, the person cut out of it and set into a scene.
-            music: a path that FFmpeg reads, or mono samples with their `sample_rate`.
-            seconds: length of the dance; None: to the end of the song.
-            start_s: second of the song at which the dance begins.
-            tempo_bpm: the tempo where it is known, a prior for the beat tracker.
-            beat_file: the song's beats in seconds, one per line, instead of tracking.
-            mask: (H, W), bright (or opaque) where the person is; a transparent image is its own.
-            background: an image, or a `Scene` with its own place for the dancer.
-            person_height: of the standing person, as a share of the frame's side; None: as tall
-                as the training data's dancers.
-            guidance_scale: weight of the music: 0 ignores it, 1 is plain conditioning.
-            image_guidance_scale: weight of the image, for models trained with image dropout.
-            num_inference_steps: denoising steps.
-            solver: ddim, dpm++ or unipc.
-            generator: or a seed; the same one gives the same video.
-            progress: called with (done, total) after each denoising step.
+            image: An image of any size. It is fitted into the square as in training, or the person
+                is cut out of it and placed in a scene (see `reference_image`).
+            music: The song: a path that FFmpeg reads, or mono samples with their `sample_rate`.
+            seconds: Length of the video; None: to the end of the song.
+            start_s: Second of the song at which the video starts.
+            sample_rate: Hertz of `music` given as samples.
+            tempo_bpm: The tempo if it is known, a prior for the beat tracker.
+            beat_file: A file with the song's beats in seconds, one per line, instead of tracking.
+            mask: (H, W), bright (or opaque) where the person is. Not needed for an image that is
+                transparent around the person.
+            background: An image, or a `Scene` with its own position of the dancer.
+            person_height: Height of the person as a share of the frame's side; None: the height of
+                the dancers of the training data.
+            guidance_scale: Weight of the music: 0 ignores it, 1 is plain conditioning.
+            image_guidance_scale: Weight of the image, for models trained with image dropout.
+            num_inference_steps: Denoising steps.
+            solver: "ddim", "dpm++" or "unipc".
+            generator: A generator or a seed; the same one gives the same video.
+            progress: Called with (done, total) after each denoising step.
 
         Raises:
-            DataError: the image or the song cannot be read or is too short, or a number is out of
+            DataError: The image or the song cannot be read or is too short, or a number is out of
                 range.
-            ValueError: arguments that do not fit.
+            ValueError: Arguments that do not fit together.
         """
         request = DanceRequest(
             image,
@@ -237,9 +240,9 @@ class DabFusionPipeline(DiffusionPipeline):
         solver: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Dance]:
-        """Dances of many images and songs; those of equal length are sampled together.
+        """Generate videos of several images and songs; those of equal length are sampled together.
 
-        The arguments are those of a call; every dance is what a call of its own would give.
+        The arguments are those of `__call__`, and every video equals that of a single call.
         """
         changes = {
             "guidance_scale": guidance_scale,
@@ -259,46 +262,46 @@ class DabFusionPipeline(DiffusionPipeline):
         known = int(self.scheduler.config["num_train_timesteps"])
         if not 1 <= settings.steps <= known:
             raise DataError(
-                f"{settings.steps} denoising steps are asked for, but the model knows {known} "
-                f"times of noise; give 1 to {known} steps."
+                f"{settings.steps} denoising steps were requested, but the model has {known} noise "
+                f"levels: give 1 to {known} steps."
             )
         if seconds is not None and not 0 < seconds < math.inf:
-            raise DataError(f"A dance of {seconds:g} s is asked for; give a length above 0.")
-        heard = [self.hear(request, seconds) for request in requests]
+            raise DataError(f"A video of {seconds:g} s was requested: give a length above 0.")
+        songs = [self.song_features(request, seconds) for request in requests]
         dances: dict[int, Dance] = {}
-        for frames in sorted({h.frames for h in heard}):
-            places = [i for i, h in enumerate(heard) if h.frames == frames]
+        for frames in sorted({h.frames for h in songs}):
+            places = [i for i, h in enumerate(songs) if h.frames == frames]
             made = self._dance(
-                [requests[i] for i in places], [heard[i] for i in places], settings, progress
+                [requests[i] for i in places], [songs[i] for i in places], settings, progress
             )
             dances.update(zip(places, made, strict=True))
         return [dances[i] for i in range(len(requests))]
 
-    def hear(self, request: DanceRequest, seconds: float | None) -> Heard:
-        """Track the beats of the whole song and compute its features, N frames long."""
-        return heard_song(request, seconds, self.settings.fps, self.music.needs, self.encoder)
+    def song_features(self, request: DanceRequest, seconds: float | None) -> SongFeatures:
+        """Track the beats of a request's whole song and compute the features of N frames."""
+        return song_features(request, seconds, self.settings.fps, self.music.needs, self.encoder)
 
-    def see(self, request: DanceRequest) -> Tensor:
-        """The first frame of a request's dance, (3, S, S) uint8: what the networks see."""
+    def reference_image(self, request: DanceRequest) -> Tensor:
+        """Prepare the image of a request for the networks, (3, S, S) uint8."""
         return reference_image(request, self.settings, self.scene, self.segmenter)
 
     def _dance(
         self,
         requests: list[DanceRequest],
-        heard: list[Heard],
+        songs: list[SongFeatures],
         settings: PipelineSettings,
         progress: Callable[[int, int], None] | None,
     ) -> list[Dance]:
         device = self.denoiser.device
-        reference = to_unit(torch.stack([self.see(r) for r in requests]).to(device))
-        names = heard[0].music.keys()
+        reference = to_unit(torch.stack([self.reference_image(r) for r in requests]).to(device))
+        names = songs[0].music.keys()
         latent_flow = sample_latent_flow(
             self.denoiser,
             self.music,
             solver_scheduler(settings.solver, self.scheduler),
             self.autoencoder.encode(reference),
-            torch.cat([h.beat_features for h in heard]).to(device),
-            {name: torch.cat([h.music[name] for h in heard]).to(device) for name in names},
+            torch.cat([h.beat_features for h in songs]).to(device),
+            {name: torch.cat([h.music[name] for h in songs]).to(device) for name in names},
             steps=settings.steps,
             guidance=Guidance(settings.guidance_scale, settings.image_guidance_scale),
             windows=Windows(settings.frames, settings.overlap, settings.window_batch),
@@ -316,11 +319,11 @@ class DabFusionPipeline(DiffusionPipeline):
                 audio=h.audio,
                 sample_rate=h.sample_rate,
             )
-            for i, h in enumerate(heard)
+            for i, h in enumerate(songs)
         ]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> Path:  # type: ignore[override]
-        """Write the pipeline to a folder: weights as safetensors, the index last.
+        """Write the pipeline to a folder: weights as safetensors, and the index at the end.
 
         Returns:
             The folder.
@@ -341,10 +344,14 @@ class DabFusionPipeline(DiffusionPipeline):
         folder: str | os.PathLike[str],
         encoder: Encoder | None = None,
     ) -> DabFusionPipeline:
-        """Load a saved pipeline: its own folder, or a run folder with it in `export/`.
+        """Load a saved pipeline.
+
+        Args:
+            folder: The pipeline's folder, or a run folder with the pipeline in `export/`.
+            encoder: Frozen music encoders, for models trained with them.
 
         Raises:
-            CheckpointError: the folder holds no pipeline, or one of another version.
+            CheckpointError: The folder has no pipeline, or one of another version.
         """
         path, settings, notes = read_index(Path(folder))
         try:

@@ -16,7 +16,7 @@ _MASK = (1 << 64) - 1
 
 
 class Purpose(IntEnum):
-    """What a stream of numbers is for; streams of different purposes are independent."""
+    """Purpose of a stream of random numbers; different purposes have independent streams."""
 
     TRAINING = 1
     CROP = 2
@@ -25,7 +25,7 @@ class Purpose(IntEnum):
 
 
 def mix(*numbers: int) -> int:
-    """One well-mixed 63-bit seed from several integers (SplitMix64, Steele et al. 2014)."""
+    """Mix several integers into one 63-bit seed (SplitMix64, Steele et al. 2014)."""
     state = 0
     for number in numbers:
         state = (state + number + 0x9E3779B97F4A7C15) & _MASK
@@ -36,13 +36,13 @@ def mix(*numbers: int) -> int:
 
 
 def generator_for(seed: int, purpose: Purpose, step: int, index: int) -> torch.Generator:
-    """A CPU generator of this sample in this step."""
+    """Return the CPU generator of a sample in a step."""
     return torch.Generator().manual_seed(mix(seed, int(purpose), step, index))
 
 
 @dataclass
 class StepDraws:
-    """What one training step draws for B samples."""
+    """Random numbers of one training step for B samples."""
 
     noise: Tensor
     """(B, T, 3, h, w), unit normal."""
@@ -68,10 +68,15 @@ def draw_step(
     """Draw noise, time steps and dropped conditions of a batch.
 
     Args:
+        seed: Seed of the run.
+        purpose: Purpose of the numbers.
+        step: Global step.
         index: (B,) global sample indices.
-        shape: of one sample's noise, (T, 3, h, w).
-        timesteps: number of training time steps.
-        drop_music, drop_image: probabilities in [0, 1].
+        shape: Shape of one sample's noise, (T, 3, h, w).
+        timesteps: Number of training time steps.
+        drop_music: Probability in [0, 1] of dropping the music.
+        drop_image: Probability in [0, 1] of dropping the reference image.
+        device: Device of the result.
     """
     noise, uniform = [], []
     for i in index.tolist():
@@ -88,7 +93,7 @@ def draw_step(
 
 
 def draw_crop(seed: int, step: int, frames: int, probability: float) -> int:
-    """How many leading frames this step leaves out: 0, or with `probability` 1 to T / 2."""
+    """Draw how many leading frames a step leaves out: 0, or with `probability` 1 to T / 2."""
     generator = generator_for(seed, Purpose.CROP, step, 0)
     u = torch.rand(2, generator=generator)
     if u[0] >= probability:

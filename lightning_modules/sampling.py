@@ -1,10 +1,10 @@
-"""From noise to latent flow to frames.
+"""Sample latent flow from noise, and decode it to frames.
 
-Songs of any length: latent flow always refers to the one reference image, so that all windows of a
-song live in the same coordinates. Windows of the trained length overlap; at every denoising step
-their predictions are averaged with weights that fall towards the windows' edges (as MultiDiffusion
-does in space, Bar-Tal et al., arXiv 2302.08113). The network sees `window_batch` windows at a time
-whatever the song's length.
+Songs of any length: latent flow always refers to the one reference image, so all windows of a song
+share the same coordinates. Windows of the trained length overlap; at every denoising step their
+predictions are averaged with weights that decrease towards the windows' edges (MultiDiffusion,
+Bar-Tal et al., arXiv 2302.08113, in time instead of space). The network processes `window_batch`
+windows at a time, whatever the length of the song.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from lightning_modules.networks.music import MusicConditioner, MusicEmbedding
 from lightning_modules.options.diffusion import SamplingOptions
 
 SOLVERS = ("ddim", "dpm++", "unipc")
-#: Log signal-to-noise ratio below which multistep solvers do not start. The cosine schedule ends in
+#: Lowest log signal-to-noise ratio at which multistep solvers start. The cosine schedule ends with
 #: pure noise, where their steps in log-SNR would be unbounded (Lu et al., arXiv 2211.01095).
 LAMBDA_MIN = -5.1
 
 
 class FrameDecoder(Protocol):
-    """What sampling needs of the autoencoder."""
+    """The part of the autoencoder that sampling needs."""
 
     def decode(self, reference: Tensor, latent_flow: Tensor) -> Tensor: ...
 
@@ -48,22 +48,22 @@ class Guidance:
     """
 
     music: float = SamplingOptions.guidance_scale
-    """1: plain conditioning; 0: the music is ignored; above 1: stressed."""
+    """1: plain conditioning; 0: the music is ignored; above 1: its effect is amplified."""
     image: float = SamplingOptions.image_guidance_scale
     """The same for the reference image; other values than 1 need image dropout in training."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """How a long sequence is cut: all in frames."""
+    """How a long sequence is divided into windows; lengths in frames."""
 
     length: int
     overlap: int
     batch: int = SamplingOptions.window_batch
-    """Windows that the network sees at once."""
+    """Windows that the network processes at once."""
 
     def starts(self, frames: int) -> list[int]:
-        """First frames of the windows that cover `frames`; the last one ends with the sequence."""
+        """Return the first frames of the windows; the last window ends with the sequence."""
         if not 0 <= self.overlap < self.length:
             raise ValueError(
                 f"Windows of {self.length} frames cannot overlap by {self.overlap}: "
@@ -75,17 +75,24 @@ class Windows:
         return [*starts, frames - self.length]
 
     def weights(self, frames: int) -> Tensor:
-        """(L,) weights of a window's frames: rising and falling over the overlap, never zero."""
+        """Return weights (L,) of a window's frames: linear ramps over the overlap, never zero."""
         place = torch.arange(frames, dtype=torch.float32) + 1
         edge = torch.minimum(place, place.flip(0))
         return (edge / (self.overlap + 1)).clamp_max(1.0)
 
 
 def solver_scheduler(name: str, training: DDPMScheduler) -> Any:
-    """A diffusers scheduler for sampling, with the noise schedule the model was trained with.
+    """Build a diffusers scheduler for sampling with the noise schedule of the training.
 
-    Its settings are given one by one: `from_config` would take over those of the training
-    scheduler that mean something else here, such as the spacing of time steps.
+    Its settings are passed one by one: `from_config` would also copy settings of the training
+    scheduler that have another meaning here, such as the spacing of time steps.
+
+    Args:
+        name: One of `SOLVERS`.
+        training: The training scheduler.
+
+    Raises:
+        ValueError: Unknown name.
     """
     noise: dict[str, Any] = {
         key: training.config[key]
@@ -112,7 +119,7 @@ def guided_prediction(
     guidance: Guidance,
     first_frame: Tensor,
 ) -> Tensor:
-    """The denoiser's output under guidance, (B, T, 3, h, w); one to three passes."""
+    """Return the denoiser's output under guidance, (B, T, 3, h, w), from one to three passes."""
 
     def run(image: bool, with_music: bool) -> Tensor:
         features = image_features if image else torch.zeros_like(image_features)
@@ -146,16 +153,20 @@ def sample_latent_flow(
     generators: list[torch.Generator],
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Sample the latent flow of B dances.
+    """Sample the latent flow of B videos.
 
     Args:
-        scheduler: from `solver_scheduler`; it is copied, not changed.
+        denoiser: The denoiser.
+        conditioner: The music conditioner that was trained with it.
+        scheduler: From `solver_scheduler`; it is copied, not changed.
         image_features: z_0 of the reference images, (B, C, h, w).
-        beat_features: (B, N, 7), N frames of any number.
-        music: as in `MusicConditioner.forward`, per-frame features N long.
-        steps: denoising steps.
-        generators: one per dance, so that a batch of n equals n single runs.
-        progress: called with (done, total) after each step.
+        beat_features: (B, N, 7), for any number N of frames.
+        music: Music features as in `MusicConditioner.forward`, those of frames with length N.
+        steps: Denoising steps.
+        guidance: Guidance scales.
+        windows: Length and overlap of windows.
+        generators: One per video, so that a batch of n equals n single runs.
+        progress: Called with (done, total) after each step.
 
     Returns:
         (B, N, 3, h, w): absolute sampling grid in [-1, 1] and occlusion in [0, 1].
@@ -165,7 +176,7 @@ def sample_latent_flow(
     """
     b, n = beat_features.shape[:2]
     if len(generators) != b:
-        raise ValueError(f"{b} dances need {b} generators, not {len(generators)}.")
+        raise ValueError(f"{b} videos need {b} generators, not {len(generators)}.")
     h, w = image_features.shape[-2:]
     device, dtype = image_features.device, image_features.dtype
     starts = windows.starts(n)
@@ -173,7 +184,7 @@ def sample_latent_flow(
     scheduler = copy.deepcopy(scheduler)
     scheduler.set_timesteps(steps, device=device)
     noisy = _noise(generators, (n, 3, h, w)).to(device, dtype) * scheduler.init_noise_sigma
-    heard = _embed_windows(conditioner, beat_features, music, starts, length)
+    embeddings = _embed_windows(conditioner, beat_features, music, starts, length)
     weights = windows.weights(length).to(device, dtype)[:, None, None, None]
 
     def predict(model_input: Tensor, timestep: Tensor, part: list[tuple[int, int]]) -> Tensor:
@@ -182,15 +193,15 @@ def sample_latent_flow(
             torch.stack([model_input[i, s : s + length] for i, s in part]),
             timestep.expand(len(part)),
             torch.stack([image_features[i] for i, _ in part]),
-            _gather(heard, part),
+            _gather(embeddings, part),
             conditioner.null(len(part), length),
             guidance,
             torch.tensor([s for _, s in part], device=device),
         )
 
     for done, timestep in enumerate(scheduler.timesteps):
-        seen = partial(predict, scheduler.scale_model_input(noisy, timestep), timestep)
-        prediction = _join_windows(seen, noisy, starts, weights, windows.batch)
+        predict_part = partial(predict, scheduler.scale_model_input(noisy, timestep), timestep)
+        prediction = _join_windows(predict_part, noisy, starts, weights, windows.batch)
         noisy = scheduler.step(prediction, timestep, noisy).prev_sample
         if progress is not None:
             progress(done + 1, len(scheduler.timesteps))
@@ -204,9 +215,9 @@ def _join_windows(
     weights: Tensor,
     at_once: int,
 ) -> Tensor:
-    """What is predicted of all windows of `noisy` (B, N, 3, h, w), averaged where they overlap.
+    """Predict all windows of `noisy` (B, N, 3, h, w) and average them where they overlap.
 
-    `predict` takes (dance, first frame) of at most `at_once` windows; `weights` (L, 1, 1, 1).
+    `predict` takes (video, first frame) of at most `at_once` windows; `weights` is (L, 1, 1, 1).
     """
     length = len(weights)
     prediction = torch.zeros_like(noisy)
@@ -226,7 +237,7 @@ def _noise(generators: list[torch.Generator], shape: tuple[int, ...]) -> Tensor:
 
 
 def window_music(music: dict[str, Tensor], start: int, length: int) -> dict[str, Tensor]:
-    """Music features of one window: per-frame ones (B, N, D) are cut, the others kept."""
+    """Return the music features of one window; features of clips (B, D) are kept as they are."""
     return {
         name: value[:, start : start + length] if value.ndim == 3 else value
         for name, value in music.items()
@@ -246,9 +257,9 @@ def _embed_windows(
     }
 
 
-def _gather(heard: dict[int, MusicEmbedding], part: list[tuple[int, int]]) -> MusicEmbedding:
-    clip = torch.stack([heard[s].clip[i] for i, s in part])
-    local = [heard[s].frames for _, s in part]
+def _gather(embeddings: dict[int, MusicEmbedding], part: list[tuple[int, int]]) -> MusicEmbedding:
+    clip = torch.stack([embeddings[s].clip[i] for i, s in part])
+    local = [embeddings[s].frames for _, s in part]
     frames = [f[i] for (i, _), f in zip(part, local, strict=True) if f is not None]
     return MusicEmbedding(clip, torch.stack(frames) if frames else None)
 
@@ -257,11 +268,16 @@ def _gather(heard: dict[int, MusicEmbedding], part: list[tuple[int, int]]) -> Mu
 def decode_frames(
     decoder: FrameDecoder, reference: Tensor, latent_flow: Tensor, chunk: int = 40
 ) -> Iterator[Tensor]:
-    """Decode a dance a chunk at a time: yields uint8 frames (B, at most `chunk`, 3, H, W).
+    """Decode videos in chunks of frames.
 
     Args:
+        decoder: Stage 1.
         reference: (B, 3, H, W) in [0, 1].
         latent_flow: (B, N, 3, h, w) absolute.
+        chunk: Frames that are decoded at once.
+
+    Yields:
+        (B, at most `chunk`, 3, H, W) uint8.
     """
     for start in range(0, latent_flow.shape[1], chunk):
         frames = decoder.decode(reference, latent_flow[:, start : start + chunk])

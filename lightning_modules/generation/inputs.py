@@ -1,4 +1,4 @@
-"""What a pipeline is given, in every form it may come in."""
+"""Inputs of the pipeline: convert images, masks and songs of any source."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from lightning_modules.generation.files import PipelineSettings
 from lightning_modules.generation.people import Scene, place_person
 
 ImageInput = str | os.PathLike[str] | Tensor | NDArray[Any] | Any
-"""A path, a PIL image, or RGB pixels: uint8 (3, H, W) or (H, W, 3), or float in [0, 1]."""
+"""A path, a PIL image, or RGB values: uint8 (3, H, W) or (H, W, 3), or floats in [0, 1]."""
 Song = str | os.PathLike[str] | NDArray[np.floating] | Tensor
 """A path that FFmpeg reads, or mono samples (S,) in [-1, 1]."""
 Encoder = Callable[[NDArray[np.float32], int, int, float, float], dict[str, Tensor]]
-"""Music features by name, each (1, D) or (1, N, D), of (samples (S,), hertz, N frames, frames a
-second, second of the song at frame 0)."""
+"""Computes music features by name, each (1, D) or (1, N, D), from (samples (S,), sample rate in
+hertz, N frames, frames per second, second of the song at frame 0)."""
 Segmenter = Callable[[Tensor], Tensor]
-"""Finds the person in an image (3, H, W) uint8: a mask (H, W) in [0, 1]."""
+"""Finds the person in an image (3, H, W) uint8; returns a mask (H, W) in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class DanceRequest:
-    """One dance of a batch; the fields are the arguments of a call of the pipeline."""
+    """One video of a batch; the fields are arguments of `DabFusionPipeline.__call__`."""
 
     image: ImageInput
     music: Song
@@ -61,16 +61,17 @@ class DanceRequest:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A song as the networks hear it, N frames long."""
+class SongFeatures:
+    """Beats, features and waveform of N frames of a song."""
 
     beat_features: Tensor
     """(1, N, 7)."""
     music: dict[str, Tensor]
+    """Music features by name, each (1, D) or (1, N, D)."""
     beats_s: NDArray[np.float64]
-    """(M,) beats of the whole song, seconds from its start."""
+    """(M,) beats of the whole song in seconds from its start."""
     audio: NDArray[np.float32]
-    """(S,) from the dance's first frame to its last."""
+    """(S,) waveform from the first to the last frame, in [-1, 1]."""
     sample_rate: int
     start_s: float
     frames: int
@@ -82,14 +83,23 @@ def reference_image(
     scene: Scene | None,
     segmenter: Segmenter | None,
 ) -> Tensor:
-    """A request's image as the networks see it, (3, S, S) uint8.
+    """Prepare the image of a request for the networks.
 
-    The person is cut out and set into the scene where a mask, a background or a height is given,
-    a segmenter is there, or the image itself is transparent around the person and a scene is
-    known. Otherwise the whole image is put into the square, as in training.
+    The person is cut out and placed in a scene if a mask, a background, a height or a segmenter is
+    given, or if the image is transparent around the person and the model has a scene. Otherwise the
+    whole image is fitted into the square, as in training.
+
+    Args:
+        request: Its image, mask, background and height.
+        settings: Size of the square, and how images are fitted.
+        scene: The scene of the model's training data, if it has one.
+        segmenter: Finds the person where neither a mask nor transparency does.
+
+    Returns:
+        (3, S, S) uint8.
 
     Raises:
-        DataError: something cannot be read, is missing for cutting out, or does not fit.
+        DataError: A file cannot be read, or the person cannot be cut out.
     """
     colors, alpha = _cutout(request.image)
     asked = (request.mask, request.background, request.person_height, segmenter)
@@ -112,12 +122,12 @@ def reference_image(
         return place_person(colors, mask, _scene(request, settings, scene))
     except DataError:
         raise
-    except ValueError as error:  # a mask or a height that the user gave
+    except ValueError as error:  # from the given mask or height
         raise DataError(str(error)) from error
 
 
 def _scene(request: DanceRequest, settings: PipelineSettings, scene: Scene | None) -> Scene:
-    """The scene to set a person into: the request's own, where it has one, else the model's."""
+    """Return the scene of the request if it has one, otherwise that of the model."""
     given, height = request.background, request.person_height
     if isinstance(given, Scene):
         scene = given
@@ -130,31 +140,31 @@ def _scene(request: DanceRequest, settings: PipelineSettings, scene: Scene | Non
             scene = Scene(background, height, feet=(1.0 + height) / 2)
     if scene is None:
         raise DataError(
-            "The model keeps no scene of its training data: give a prepared folder as background, "
+            "The model has no scene of its training data: give a prepared folder as background, "
             "or a background image and person_height (generate: --background, --person-height)."
         )
     return scene if height is None else replace(scene, height=height)
 
 
-def heard_song(
+def song_features(
     request: DanceRequest,
     seconds: float | None,
     fps: float,
     needs: Sequence[str],
     encoder: Encoder | None,
-) -> Heard:
+) -> SongFeatures:
     """Track the beats of a whole song and compute its features, N frames long.
 
     Args:
-        request: its song, start, tempo and beats.
-        seconds: length; None: to the end of the song.
-        fps: frames per second.
-        needs: names of the features that the conditioner reads.
-        encoder: computes those that are not `spectral`.
+        request: Its song, start, tempo and beats.
+        seconds: Length of the video; None: to the end of the song.
+        fps: Frames per second.
+        needs: Names of the music features that the conditioner reads.
+        encoder: Computes the features other than `spectral`.
 
     Raises:
-        DataError: the song cannot be read, or is too short.
-        CheckpointError: features are needed, and nothing computes them.
+        DataError: The song cannot be read, or is too short.
+        CheckpointError: A feature is needed for which there is no encoder.
     """
     _check_numbers(request)
     audio, rate = read_samples(request)
@@ -163,8 +173,8 @@ def heard_song(
     frames = int(length * fps + 1e-6)
     if frames < 2:
         raise DataError(
-            f"The song has {max(left, 0.0):.2f} s of sound from second {request.start_s:g}, "
-            f"and a dance needs at least {2 / fps:g} s: give a longer song or an earlier start."
+            f"The song has {max(left, 0.0):.2f} s of sound after second {request.start_s:g}, but a "
+            f"video needs at least {2 / fps:g} s: give a longer song or an earlier start."
         )
     beat_file = None if request.beat_file is None else Path(request.beat_file)
     track = track_beats(audio, rate, request.tempo_bpm, beat_file)
@@ -180,21 +190,21 @@ def heard_song(
     missing = [name for name in needs if name not in music]
     if missing:
         raise CheckpointError(
-            f"This model hears {' and '.join(missing)}, which frozen encoders compute: give "
+            f"This model needs the music features {' and '.join(missing)} of frozen encoders: give "
             "their weights (generate: --clap-weights, --wav2clip-weights; from Python: "
             "encoder=MusicEncoders(...))."
         )
     first = round(request.start_s * rate)
     sound = audio[first : first + round(frames / fps * rate)]
     features = torch.from_numpy(beats)[None]
-    return Heard(features, music, track.beats_s, sound, rate, request.start_s, frames)
+    return SongFeatures(features, music, track.beats_s, sound, rate, request.start_s, frames)
 
 
 def read_samples(request: DanceRequest) -> tuple[NDArray[np.float32], int]:
-    """A request's song as mono samples (S,), and their rate in hertz.
+    """Return the song of a request as mono samples (S,) and their sample rate in hertz.
 
     Raises:
-        DataError: it cannot be read, is not mono or not finite, or its rate is none.
+        DataError: The song cannot be read, is not mono or not finite, or has no sample rate.
     """
     if isinstance(request.music, str | os.PathLike):
         return read_audio(request.music, SAMPLE_RATE, strict=False), SAMPLE_RATE
@@ -202,7 +212,7 @@ def read_samples(request: DanceRequest) -> tuple[NDArray[np.float32], int]:
         raise DataError("Music given as samples needs its sample_rate in hertz.")
     rate = request.sample_rate
     if not float(rate).is_integer() or rate < 1:
-        raise DataError(f"sample_rate is {rate}, but must be a whole number of hertz.")
+        raise DataError(f"sample_rate is {rate}; expected a whole number of hertz.")
     samples = np.asarray(request.music)
     if np.issubdtype(samples.dtype, np.unsignedinteger):
         raise DataError(f"Music samples are floats or signed integers, not {samples.dtype}.")
@@ -212,16 +222,16 @@ def read_samples(request: DanceRequest) -> tuple[NDArray[np.float32], int]:
     if audio.ndim != 1:
         raise DataError(f"Music samples must be mono, of shape (S,), not {audio.shape}.")
     if not np.isfinite(audio).all():
-        raise DataError("The music holds samples that are not finite numbers.")
+        raise DataError("The music has samples that are not finite numbers.")
     return audio, int(rate)
 
 
 def _check_numbers(request: DanceRequest) -> None:
     if not (math.isfinite(request.start_s) and request.start_s >= 0.0):
-        raise DataError(f"The start is {request.start_s:g} s, but must be 0 s or later.")
+        raise DataError(f"The start is {request.start_s:g} s; expected 0 s or later.")
     tempo = request.tempo_bpm
     if tempo is not None and not (math.isfinite(tempo) and tempo > 0.0):
-        raise DataError(f"The tempo is {tempo:g}, but must be above 0 beats per minute.")
+        raise DataError(f"The tempo is {tempo:g} beats per minute; expected more than 0.")
 
 
 def as_pixels(image: Tensor | NDArray[Any] | Any) -> Tensor:
@@ -255,7 +265,7 @@ def _reduced(image: Tensor) -> Tensor:
 
 
 def as_generator(generator: torch.Generator | int) -> torch.Generator:
-    """A generator as it is, or a new one for a seed."""
+    """Return a generator as it is, or make one from a seed."""
     if isinstance(generator, torch.Generator):
         return generator
     return torch.Generator().manual_seed(generator)

@@ -1,4 +1,4 @@
-"""Anyone: a person cut out of an image and set where the training data's dancers stand."""
+"""Cut a person out of an image and place it where the dancers of the training data stand."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Scene:
-    """What the training data's images look like without their dancer, and where she stands."""
+    """The empty background of the training data, and where its dancers stand."""
 
     background: Tensor
-    """(3, S, S) uint8: the empty view, as the networks see it."""
+    """(3, S, S) uint8."""
     height: float
-    """Of a dancer standing upright, from crown to sole, as a share of the image's side."""
+    """Height of a dancer standing upright, as a share of the image's side."""
     feet: float
-    """Row of the soles, as a share of the side, from the top."""
+    """Row of the feet, as a share of the side, from the top."""
     center: float = 0.5
-    """Column of the body's middle, as a share of the side, from the left."""
+    """Column of the body's center, as a share of the side, from the left."""
 
     def __post_init__(self) -> None:
         size = self.background.shape[-1]
         if self.background.shape != (3, size, size) or self.background.dtype != torch.uint8:
             raise ValueError(
-                f"A scene's background is square and uint8, not {tuple(self.background.shape)}."
+                f"The background of a scene has shape {tuple(self.background.shape)}; expected a "
+                "square uint8 image."
             )
         if not 0.0 < self.height <= 1.0:
             raise ValueError(
-                f"A person's height is a share of the image's side, above 0 and at most 1, not "
-                f"{self.height:g}."
+                f"The height of a person is {self.height:g}; expected a share of the image's side, "
+                "above 0 and at most 1."
             )
 
 
 def place_person(image: Tensor, mask: Tensor, scene: Scene) -> Tensor:
-    """Cut a person out and set it on a scene's background, as tall as dancers there stand.
+    """Cut a person out and place it on a scene's background, with the height of its dancers.
 
-    The person is taken to stand upright in the image: one who crouches comes out too large,
-    unless the scene's height is lowered. Where it would be wider than the scene, it is made
+    The person is assumed to stand upright in the image: a crouching person becomes too large,
+    unless the scene's height is reduced. A person who would be wider than the scene is made
     smaller.
 
     Args:
         image: (3, H, W) uint8.
         mask: (H, W) in [0, 1], 1 on the person.
-        scene: where to set it.
+        scene: The background, and position and height of the person.
 
     Returns:
         (3, S, S) uint8.
 
     Raises:
-        ValueError: the mask has another size than the image, or shows no person.
+        ValueError: The mask has another size than the image, or is empty.
     """
     if mask.shape != image.shape[-2:]:
         raise ValueError(
@@ -62,8 +63,8 @@ def place_person(image: Tensor, mask: Tensor, scene: Scene) -> Tensor:
     size = scene.background.shape[-1]
     scale = min(scene.height * size / (bottom - top), size / (right - left))
     height, width = (max(1, round(n * scale)) for n in (bottom - top, right - left))
-    # Colors are weighed by the mask before they are scaled, so that none of what surrounded the
-    # person bleeds into the edge.
+    # Colors are multiplied by the mask before they are scaled, so that the old background does not
+    # bleed into the edges.
     cut = mask[None, top:bottom, left:right].float()
     colors = image[:, top:bottom, left:right].float() * cut
     layers = torch.cat((colors, cut))[None]
@@ -81,10 +82,12 @@ def place_person(image: Tensor, mask: Tensor, scene: Scene) -> Tensor:
 
 
 def person_box(mask: Tensor) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right (behind the last) of where a mask (H, W) is above one half.
+    """Return the bounding box (top, bottom, left, right) of a mask (H, W) above one half.
+
+    Bottom and right are exclusive.
 
     Raises:
-        ValueError: it is nowhere.
+        ValueError: The mask is nowhere above one half.
     """
     inside = mask > 0.5
     rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()

@@ -1,7 +1,7 @@
-"""Finding the person in an image: a semantic segmentation network of Hugging Face, by path.
+"""Find the person in an image by a semantic segmentation network of Hugging Face, given by path.
 
 Any folder that `transformers` loads as a model for semantic segmentation (SegFormer, UperNet, BEiT,
-MobileViT, ...) with a label "person" will do. Nothing is downloaded.
+MobileViT, ...) with a label "person" works. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from torch.nn import functional as F
 from lightning_modules.errors import CheckpointError
 
 _PREPROCESSING = "preprocessor_config.json"
-#: ImageNet's, where the folder says nothing else.
+#: ImageNet's statistics, unless the folder has others.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class PersonSegmenter(nn.Module):
-    """A segmentation network, asked for its class "person".
+    """A segmentation network, reduced to its class "person".
 
     Args:
-        network: maps images (N, 3, h, w) to an object with `logits` (N, classes, h', w').
-        person: number of the class.
-        size: (height, width) in pixels of what the network sees.
-        mean, std: of its input, per color in [0, 1].
+        network: Maps images (N, 3, h, w) to an object with `logits` (N, classes, h', w').
+        person: Index of the class.
+        size: (height, width) of the network's input in pixels.
+        mean: Mean of its input for each color, in [0, 1].
+        std: Standard deviation of its input for each color, in [0, 1].
     """
 
     def __init__(
@@ -50,17 +51,17 @@ class PersonSegmenter(nn.Module):
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
-        """The mask (H, W) in [0, 1] of the largest person in an image (3, H, W) uint8."""
+        """Return the mask (H, W) in [0, 1] of the largest person in an image (3, H, W) uint8."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         seen = image[None].to(mean.device, torch.float32) / 255.0
         seen = F.interpolate(seen, self.size, mode="bilinear", antialias=True)
         logits = self.network((seen - mean) / std).logits
         wide = F.interpolate(logits, image.shape[-2:], mode="bilinear")
-        return largest_piece(wide.softmax(1)[0, self.person].cpu())
+        return largest_component(wide.softmax(1)[0, self.person].cpu())
 
 
-def largest_piece(mask: Tensor) -> Tensor:
-    """A mask (H, W) without all but the largest of its connected pieces."""
+def largest_component(mask: Tensor) -> Tensor:
+    """Remove all but the largest connected component of a mask (H, W)."""
     inside = (mask > 0.5).numpy().astype(np.uint8)
     count, pieces, sizes, _ = cv2.connectedComponentsWithStats(inside)
     if count < 3:  # the background and one piece at most
@@ -71,11 +72,11 @@ def largest_piece(mask: Tensor) -> Tensor:
 
 
 def load_segmenter(folder: str | Path) -> PersonSegmenter:
-    """A segmentation network from the folder of a Hugging Face model.
+    """Load a segmentation network from the folder of a Hugging Face model.
 
     Raises:
-        CheckpointError: transformers is not installed, the folder holds no such model, or one
-            that knows no people.
+        CheckpointError: transformers is not installed, the folder has no such model, or the model
+            has no label "person".
     """
     folder = Path(folder)
     if importlib.util.find_spec("transformers") is None:
@@ -85,7 +86,7 @@ def load_segmenter(folder: str | Path) -> PersonSegmenter:
         )
     if not (folder / "config.json").is_file():
         raise CheckpointError(
-            f"{folder} is no folder of a Hugging Face segmentation model (it has no config.json): "
+            f"{folder} is not the folder of a Hugging Face segmentation model (no config.json): "
             "give one such as a downloaded SegFormer (ADE20K), or a mask of your own."
         )
     from transformers import AutoModelForSemanticSegmentation
@@ -94,20 +95,20 @@ def load_segmenter(folder: str | Path) -> PersonSegmenter:
         network = AutoModelForSemanticSegmentation.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{folder} holds no semantic segmentation model ({str(error).splitlines()[0]})."
+            f"{folder} does not have a semantic segmentation model ({str(error).splitlines()[0]})."
         ) from error
     known: dict[int, str] = dict(network.config.id2label or {})
     labels = {name.lower(): int(number) for number, name in known.items()}
     if "person" not in labels:
         raise CheckpointError(
-            f'{folder} knows no label "person" among its {len(labels)}: give a model trained on '
+            f'{folder} has no label "person" among its {len(labels)}: give a model trained on '
             "ADE20K, COCO or the like."
         )
     return PersonSegmenter(network, labels["person"], **_preprocessing(folder / _PREPROCESSING))
 
 
 def _preprocessing(path: Path) -> dict[str, Any]:
-    """Size, mean and spread of the network's input, as its folder says."""
+    """Read size, mean and standard deviation of the network's input."""
     if not path.is_file():
         return {}
     try:

@@ -14,7 +14,11 @@ from lightning_modules.errors import CheckpointError
 from lightning_modules.generation.files import PipelineSettings, read_scene, write_scene
 from lightning_modules.generation.inputs import reference_image
 from lightning_modules.generation.people import Scene, person_box, place_person
-from lightning_modules.generation.segmentation import PersonSegmenter, largest_piece, load_segmenter
+from lightning_modules.generation.segmentation import (
+    PersonSegmenter,
+    largest_component,
+    load_segmenter,
+)
 from lightning_modules.pipeline import DanceRequest
 
 SETTINGS = PipelineSettings(size=64)
@@ -130,7 +134,7 @@ def test_backgrounds_and_heights_of_ones_own(tmp_path: Path) -> None:
     assert (placed != 77).any(0).any(1).sum() == 48
     over = reference_image(request, SETTINGS, scene(), None)
     assert (over != 77).any(0).any(1).nonzero().max() + 1 == round(0.9 * 64)
-    with pytest.raises(ValueError, match="keeps no scene"):
+    with pytest.raises(ValueError, match="has no scene"):
         reference_image(DanceRequest(image, np.zeros(8), mask=mask), SETTINGS, None, None)
     nothing = DanceRequest(image, np.zeros(8), background=wall)
     with pytest.raises(ValueError, match=r"--mask PNG.*--segmenter FOLDER"):
@@ -195,7 +199,7 @@ def test_only_the_largest_person_is_kept() -> None:
     mask[5:25, 5:15] = 0.9
     mask[5:10, 30:35] = 0.8
     mask[0, 0] = 0.3  # a soft edge is no piece
-    kept = largest_piece(mask)
+    kept = largest_component(mask)
     assert kept[6, 31] == 0
     assert torch.equal(kept[:, :20], mask[:, :20])
 
