@@ -32,6 +32,11 @@ def markdown_page(title: str, command: str, parts: Iterable[str]) -> str:
     return "\n\n".join([f"# {title}", *shown, *parts]) + "\n"
 
 
+def paragraph(text: str, **values: Any) -> str:
+    """Return text on one line, with the values filled in."""
+    return " ".join(text.split()).format(**values)
+
+
 def write_results(out: Path, page: str, results: Any, names: tuple[str, str]) -> None:
     """Write a page and the numbers that it was made from.
 

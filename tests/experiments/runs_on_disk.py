@@ -1,4 +1,4 @@
-"""Run folders as `dabfusion train` and `dabfusion evaluate` leave them, made quickly."""
+"""Run folders like those of `dabfusion train` and `dabfusion evaluate`, without training."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def make_run(
     final: float = 0.1,
     seed: int = 0,
 ) -> Path:
-    """config.yaml, manifest.json and metrics.jsonl of a run whose loss falls to ``final``."""
+    """Write the files of a run whose loss falls to ``final``."""
     generator = np.random.default_rng(seed)
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(yaml.safe_dump(dict(settings)))
@@ -51,7 +51,7 @@ def add_evaluation(
     *,
     folder: str = ".",
 ) -> None:
-    """One evaluation: as many clips as there are scores, two clips a piece of music."""
+    """Add an evaluation with one clip per score and two clips per song."""
     place = run / "evaluation" / folder
     place.mkdir(parents=True, exist_ok=True)
     protocol = {"hash": digest, "fps": 10, "frames": 40, "data_digest": f"data-of-{digest}"}
@@ -64,7 +64,7 @@ def add_evaluation(
 
 
 def add_sample(run: Path, video: Path, clip: str, step: int = 100) -> None:
-    """A video of ``samples/`` and the beats beside it."""
+    """Add a sample video and the file with its beats."""
     folder = run / "samples"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(video, folder / f"{step:07}-{clip}.mp4")

@@ -112,11 +112,11 @@ def page(results: Mapping[str, Any], command: str) -> str:
     """Return the report of the numbers in `results.json`."""
     from experiments.reports.tables import markdown_table
     from experiments.studies.features.corruptions import DAMAGES, Noticed
-    from experiments.studies.page import markdown_page
+    from experiments.studies.page import markdown_page, paragraph
 
-    parts = [EXPLANATION.replace("\n", " ").format(**results["settings"])]
+    parts = [paragraph(EXPLANATION, **results["settings"])]
     if results["skill"] is not None:
-        parts.append(SKILL.replace("\n", " ").format(**results["settings"], **results["skill"]))
+        parts.append(paragraph(SKILL, **results["settings"], **results["skill"]))
     networks = results["noticed"]
     total = sum(len(levels) for _, levels in DAMAGES.values())
     summary = []

@@ -12,7 +12,14 @@ from experiments.config.load import to_dict
 from experiments.errors import SettingsError
 from experiments.reports.tables import markdown_table
 from experiments.runs.folder import RunFolder
-from experiments.studies.page import draw_bars, interval, markdown_page, new_figure, save_figure
+from experiments.studies.page import (
+    draw_bars,
+    interval,
+    markdown_page,
+    new_figure,
+    paragraph,
+    save_figure,
+)
 from metrics.functional.bootstrap import Interval, cluster_bootstrap
 
 Row = Mapping[str, Any]
@@ -20,41 +27,42 @@ Row = Mapping[str, Any]
 #: name, the last validation scores, and (steps done, foreground PSNR gain in dB) at each.
 TrainedRun = dict[str, Any]
 
-#: Rows of the first table: measure, baseline (another measure) and title.
-MEASURES = (
-    ("epe", "epe_zero", "end-point error where the figure moves (px)"),
-    ("angle", None, "angle between found and true motion (degrees)"),
-    ("hidden_iou", None, "overlap (IoU) of found and true hidden areas"),
-    ("change", "change_zero", "error of the flow's change from frame to frame (px)"),
-    ("l1", "l1_copy", "foreground L1 of the frame"),
-    ("l1_ratio", None, "the same as a share of copying"),
-    ("psnr", "psnr_copy", "foreground PSNR (dB)"),
-    ("psnr_gain", None, "foreground PSNR above copying (dB)"),
-    ("ssim", "ssim_copy", "SSIM of whole frames"),
-    ("between", "between_end", "foreground L1 of the pose in between, from the mean flow"),
-    ("align_made", "align_true", "2D-MM Align (corrected) of reconstructed clips"),
-    ("align_lost", None, "loss of 2D-MM Align by reconstruction"),
-)
-REAL = (
-    ("l1", "l1_copy", "foreground L1 of the frame"),
-    ("psnr_gain", None, "foreground PSNR above copying (dB)"),
-    ("epe_dis", "epe_zero_dis", "distance to DIS flow where it moves (px)"),
-    ("epe_farneback", "epe_zero_farneback", "distance to Farneback flow where it moves (px)"),
-    ("l1_dis", None, "foreground L1 of the reference warped by DIS"),
-    ("l1_farneback", None, "foreground L1 of the reference warped by Farneback"),
-)
-#: Measures by which runs are compared.
-COMPARED = {
-    "epe": "end-point error, px",
-    "angle": "angle, degrees",
-    "hidden_iou": "hidden areas, IoU",
-    "change": "change of flow, px",
-    "l1_ratio": "L1, share of copying",
-    "psnr_gain": "PSNR above copying, dB",
-    "ssim": "SSIM",
-    "between_ratio": "pose in between, share of the better end",
-    "align_lost": "2D-MM Align lost",
+#: Titles of the measures.
+TITLES = {
+    "epe": "end-point error where the figure moves (px)",
+    "angle": "angle between found and true motion (degrees)",
+    "hidden_iou": "overlap (IoU) of found and true hidden areas",
+    "change": "error of the flow's change from frame to frame (px)",
+    "l1": "foreground L1 of the frame",
+    "l1_ratio": "foreground L1 as a share of copying",
+    "psnr": "foreground PSNR (dB)",
+    "psnr_gain": "foreground PSNR above copying (dB)",
+    "ssim": "SSIM of whole frames",
+    "between": "foreground L1 of the pose in between, from the mean flow",
+    "between_ratio": "L1 of the pose in between as a share of the better end",
+    "align_made": "2D-MM Align (corrected) of reconstructed clips",
+    "align_lost": "loss of 2D-MM Align by reconstruction",
+    "epe_dis": "distance to DIS flow where it moves (px)",
+    "epe_farneback": "distance to Farneback flow where it moves (px)",
+    "l1_dis": "foreground L1 of the reference warped by DIS",
+    "l1_farneback": "foreground L1 of the reference warped by Farneback",
 }
+#: Measures of the baseline of a measure: zero flow, copying, the better end, the true clips.
+BASELINES = {
+    "epe": "epe_zero",
+    "change": "change_zero",
+    "l1": "l1_copy",
+    "psnr": "psnr_copy",
+    "ssim": "ssim_copy",
+    "between": "between_end",
+    "align_made": "align_true",
+    "epe_dis": "epe_zero_dis",
+    "epe_farneback": "epe_zero_farneback",
+}
+REAL = ("l1", "psnr_gain", "epe_dis", "epe_farneback", "l1_dis", "l1_farneback")
+RENDERED = [name for name in TITLES if not name.endswith(("_dis", "_farneback"))]
+#: Measures by which runs are compared, and by which groups of clips are.
+COMPARED = [name for name in RENDERED if name not in ("l1", "psnr", "between", "align_made")]
 GROUPED = ("epe", "change", "angle", "hidden_iou", "l1_ratio", "psnr_gain", "ssim")
 SPEEDS = ("slow", "medium", "fast")
 CONTRASTS = ("strong contrast", "medium contrast", "weak contrast")
@@ -150,20 +158,20 @@ def page(results: Mapping[str, Any], command: str) -> str:
     speeds = thirds(rendered, "speed", SPEEDS)
     groups = {**speeds, **thirds(rendered, "psnr_copy", CONTRASTS), **by_genre(rendered)}
     parts = [
-        SETTING.replace("\n", " ").format(**settings),
+        paragraph(SETTING, **settings),
         "## Rendered dancers",
-        _measures(rendered, MEASURES),
+        _measures(rendered, RENDERED),
         "![Rendered dancers](dancers.png)",
         "## By speed, contrast and genre",
-        GROUPS.replace("\n", " "),
+        paragraph(GROUPS),
         "![Errors by genre and speed](flow.png)",
         markdown_table(["", "clips", "speed", *GROUPED], map(_group, groups, groups.values())),
     ]
     if results["beside"]:
         titles = list(results["beside"])
         rows = [
-            [title, *(interval(results["beside"][run][name]).text(3) for run in titles)]
-            for name, title in COMPARED.items()
+            [TITLES[name], *(interval(results["beside"][run][name]).text(3) for run in titles)]
+            for name in COMPARED
         ]
         parts += ["## Labels and length of training", markdown_table(["", *titles], rows)]
     if results["curves"]:
@@ -200,15 +208,13 @@ def losses_table(runs: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(columns, rows)
 
 
-def _measures(rows: Sequence[Row], measures: Sequence[tuple[str, str | None, str]]) -> str:
+def _measures(rows: Sequence[Row], names: Sequence[str]) -> str:
     found = summaries(rows)
-    return markdown_table(
-        ["", "found", "baseline"],
-        [
-            [title, found[name].text(3), found[baseline].text(3) if baseline else ""]
-            for name, baseline, title in measures
-        ],
-    )
+    table = []
+    for name in names:
+        baseline = found[BASELINES[name]].text(3) if name in BASELINES else ""
+        table.append([TITLES[name], found[name].text(3), baseline])
+    return markdown_table(["", "found", "baseline"], table)
 
 
 def _group(name: str, rows: Sequence[Row]) -> list[str]:

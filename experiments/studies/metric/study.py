@@ -49,20 +49,6 @@ FOLDER_SCORES = {
     "bas_mint": "mint, on flow",
     "bas_bailando": "bailando, on flow",
 }
-#: Color and line style of each member; published variants are dashed.
-STYLES = {
-    "corrected": ("#0b5fa5", "-"),
-    "raw": ("#8fbcdf", "-"),
-    "music_to_motion": ("#1b9e77", "-"),
-    "corrected_keypoints": ("#7b3294", "-"),
-    "f1": ("#e6ab6b", "-"),
-    "f1_corrected": ("#d95f02", "-"),
-    "phase_cosine": ("#333333", "-"),
-    "mint": ("#c51b7d", "--"),
-    "bailando": ("#66a61e", "--"),
-    "mace": ("#a6761d", "--"),
-    "av_align": ("#888888", "--"),
-}
 SETTING = """{clips} rendered dancers for each condition (seed {seed}; 4 s, 128 pixels, 10 frames a
 second unless these are varied; true beats unless tracked ones are named; metric version
 {metric_version}). Rendered dancers turn on the beat, and their beats, joints and flow are known, so
@@ -164,7 +150,7 @@ def page(results: Mapping[str, Any], command: str) -> str:
     from experiments.reports.tables import markdown_table
     from experiments.studies.metric.members import MEMBERS
     from experiments.studies.metric.sweeps import SWEEPS
-    from experiments.studies.page import markdown_page
+    from experiments.studies.page import markdown_page, paragraph
 
     sweeps, needed = results["sweeps"], results["clips_needed"]
     summary = []
@@ -173,11 +159,11 @@ def page(results: Mapping[str, Any], command: str) -> str:
         means = [sweeps[key]["means"][member][row] for member in SUMMARY_MEMBERS]
         summary.append([title, *(f"{mean:.3f}" for mean in means)])
     parts = [
-        _one_line(SETTING).format(**results["settings"]),
+        paragraph(SETTING, **results["settings"]),
         "## Summary",
-        _one_line(READING),
+        paragraph(READING),
         markdown_table(["condition", *(MEMBERS[m] for m in SUMMARY_MEMBERS)], summary),
-        _one_line(ADVICE),
+        paragraph(ADVICE),
         "## Everything that was varied",
         "![Scores by condition](sweeps.png)",
     ]
@@ -199,7 +185,7 @@ def page(results: Mapping[str, Any], command: str) -> str:
             [[MEMBERS[m], *(f"{n:.0f}" for n in counts.values())] for m, counts in needed.items()],
         ),
         "## Where frames are read differently from the definition",
-        _one_line(DEPARTURES),
+        paragraph(DEPARTURES),
         markdown_table(
             ["camera, 10 frames/s", "corrected, stabilized first", "by the median alone"],
             [[n, f"{a:.3f}", f"{b:.3f}"] for n, a, b in results["departures"]["cameras"]],
@@ -231,8 +217,14 @@ def _folder_table(folders: Mapping[str, Mapping[str, Any]]) -> str:
     return markdown_table(["score", *folders], rows)
 
 
-def _one_line(text: str) -> str:
-    return text.replace("\n", " ")
+def _style(member: str) -> dict[str, Any]:
+    """Color and line of a member; those of others are dashed."""
+    from experiments.studies.metric.members import MEMBERS
+
+    number = list(MEMBERS).index(member)
+    published = member in ("mint", "bailando", "mace", "av_align")
+    color = f"C{number}" if number < 10 else "black"
+    return {"color": color, "linestyle": "--" if published else "-"}
 
 
 def draw_sweeps(sweeps: Mapping[str, Any], path: Path, columns: int = 3) -> None:
@@ -251,13 +243,10 @@ def draw_sweeps(sweeps: Mapping[str, Any], path: Path, columns: int = 3) -> None
         numeric = not any(character.isalpha() for character in "".join(places))
         x = [float(place) for place in places] if numeric else list(range(len(places)))
         for member, means in sweep["means"].items():
-            color, line = STYLES[member]
-            # Named conditions have no order, so no line connects them.
-            style: dict[str, Any] = {
-                "linestyle": line if numeric else " ",
-                "markersize": 4 if numeric else 7,
-            }
-            (artist,) = axes.plot(x, means, color=color, linewidth=1.5, marker=".", **style)
+            style = _style(member) | {"marker": ".", "markersize": 4}
+            if not numeric:  # named conditions have no order, so no line connects them
+                style |= {"linestyle": " ", "markersize": 7}
+            (artist,) = axes.plot(x, means, **style)
             legend.setdefault(MEMBERS[member], artist)
         axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
         axes.set_title(SWEEPS[key].title, fontsize=10)
@@ -278,10 +267,9 @@ def draw_power(needed: Mapping[str, Mapping[str, float]], path: Path) -> None:
 
     figure, (axes,) = new_figure(1, 1, 5, 4.1)
     for member, counts in needed.items():
-        color, line = STYLES[member]
         shares = [float(share) for share in counts]
-        axes.plot(shares, list(counts.values()), line, color=color, marker="o", markersize=4,
-                  label=MEMBERS[member])  # fmt: skip
+        style = _style(member) | {"marker": "o", "markersize": 4}
+        axes.plot(shares, list(counts.values()), label=MEMBERS[member], **style)
     axes.set(xscale="log", yscale="log", xlabel="share of beats hit")
     axes.set_ylabel("clips needed (80% power, 5% level)")
     axes.set_xticks(shares, [f"{share:g}" for share in shares])

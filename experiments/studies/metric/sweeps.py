@@ -176,7 +176,7 @@ def _hits(dances: Dances) -> Conditions:
 
 
 _JITTER = (0, 0.25, 0.5, 1, 2)
-_LIMBS = "limbs that dance on the beat (the others shifted by half a beat)"
+_LIMBS = "limbs on the beat (the others shifted by half a beat)"
 #: Everything that is varied, in the order of the report.
 SWEEPS = {
     "offset": Sweep("offset of the music", "beats", _offset),

@@ -131,7 +131,7 @@ def _reachable(classes: list[str], songs: list[str]) -> float:
 def page(results: Mapping[str, Any], command: str) -> str:
     """Return the report of the numbers in `results.json`."""
     from experiments.reports.tables import markdown_table
-    from experiments.studies.page import interval, markdown_page
+    from experiments.studies.page import interval, markdown_page, paragraph
 
     def cell(row: Mapping[str, float]) -> str:
         return f"{interval(row).text(2)} ({row['other_music']:.2f})"
@@ -144,7 +144,7 @@ def page(results: Mapping[str, Any], command: str) -> str:
     columns = ["music feature", *rows, "canonical correlation"]
     parts = [
         "![Result of each probe](probes.png)",
-        EXPLANATION.replace("\n", " ").format(**results["settings"]),
+        paragraph(EXPLANATION, **results["settings"]),
         "## Clips",
         markdown_table(columns, table),
     ]

@@ -78,7 +78,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 def page(runs: Sequence[dict[str, Any]], command: str) -> str:
     """Return the page of the numbers in `runs.json`."""
     from experiments.reports.tables import markdown_table
-    from experiments.studies.page import interval, markdown_page
+    from experiments.studies.page import interval, markdown_page, paragraph
 
     rows = []
     for run in runs:
@@ -97,7 +97,7 @@ def page(runs: Sequence[dict[str, Any]], command: str) -> str:
     columns = ["seed", "minutes", "steps", *headings, "L1 ratio", "PSNR gain"]
     clips, beats = runs[0]["alignment"]["generated"]["corrected"], runs[0]["beats"]
     parts = [
-        EXPLANATION.replace("\n", " "),
+        paragraph(EXPLANATION),
         markdown_table(columns, rows),
         f"{clips['clips']} clips of {clips['clusters']} songs in each run. F1 of the beat tracker "
         f"against the renderer's beats: {beats['f1']:.3f} (70 ms); tempo within 4% for "

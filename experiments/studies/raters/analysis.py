@@ -174,35 +174,33 @@ def _agreement(votes: "DataFrame", options: AnalysisOptions) -> Interval:
 def _strengths(
     votes: "DataFrame", methods: Sequence[str], options: AnalysisOptions
 ) -> tuple[list[Strength], bool]:
+    """Return the strengths, strongest first, and whether they needed prior wins."""
     met = [m for m in methods if m in {*votes["first"], *votes["second"]}]
     if len(met) < 2:
         return [], False
     first, second = (votes[side].map(met.index).to_numpy() for side in ("first", "second"))
     score = votes["score"].to_numpy()
 
-    def wins_of(rows: Any) -> Floats:
+    def fit(rows: Any) -> tuple[Floats, Floats, bool]:
         wins = np.zeros((len(met), len(met)))
         np.add.at(wins, (first[rows], second[rows]), score[rows])
         np.add.at(wins, (second[rows], first[rows]), 1 - score[rows])
-        return wins
+        needs_prior = not is_connected(wins)
+        wins = add_prior_wins(wins) if needs_prior else wins
+        if is_connected(wins):
+            return *bradley_terry(wins), needs_prior
+        # Groups of methods that were never compared; also possible for resampled raters.
+        return np.full(len(met), np.nan), np.full(len(met), np.nan), True
 
-    def fit(rows: Any) -> tuple[Floats, Floats]:
-        wins = wins_of(rows)
-        wins = wins if is_connected(wins) else add_prior_wins(wins)
-        # Resampled raters may not have compared all methods at all.
-        nothing = np.full(len(met), np.nan)
-        return bradley_terry(wins) if is_connected(wins) else (nothing, nothing)
-
-    everything = np.arange(len(votes))
-    with_prior = not is_connected(wins_of(everything))
-    strengths, errors = fit(everything)
+    raters = votes["rater"].tolist()
+    strengths, errors, with_prior = fit(np.arange(len(votes)))
     if np.isnan(strengths).any():
         return [], True
-    by_rater = resampled_intervals(
-        votes["rater"].tolist(), lambda rows: fit(rows)[0], options.draws, options.seed
-    )
-    rows = []
-    for method, value, error, resampled in zip(met, strengths, errors, by_rater, strict=True):
-        ends = float(value - Z95 * error), float(value + Z95 * error)
-        rows.append(Strength(method, Interval(float(value), *ends, len(votes), 0), resampled))
+    by_rater = resampled_intervals(raters, lambda rows: fit(rows)[0], options.draws, options.seed)
+    rows = [
+        Strength(method, Interval(value, value - half, value + half, len(votes), 0), resampled)
+        for method, value, half, resampled in zip(
+            met, strengths.tolist(), (Z95 * errors).tolist(), by_rater, strict=True
+        )
+    ]
     return sorted(rows, key=lambda row: -row.independent.mean), with_prior

@@ -12,53 +12,41 @@ EXAMPLES = [
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions ``build`` and ``analyze`` with their options."""
+    from experiments.studies.raters.analysis import AnalysisOptions
+    from experiments.studies.raters.build import StudyPlan
+
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     build = actions.add_parser("build", help="make the folder that participants open")
     build.add_argument("out", type=Path, help="new folder for the study")
-    build.add_argument(
-        "--method",
-        action="append",
-        default=[],
-        metavar="NAME=FOLDER",
-        help="a method and its folder of videos with sound; videos with the same file name are "
-        "compared (repeat)",
+    methods = "a method and its folder of videos with sound; equal file names are compared (repeat)"
+    _repeatable(build, "--method", "NAME=FOLDER", methods)
+    question = "question about every pair (repeat; default: Which dance fits the music better?)"
+    _repeatable(build, "--question", "NAME=TEXT", question)
+    _with_defaults(
+        build,
+        StudyPlan,
+        title="title of the page",
+        trials_per_rater="pairs that a participant sees; 0: all",
+        clips="number of clips that are drawn; 0: all",
+        checks="catch trials, whose answer is known",
+        repeats="pairs that are shown again, with the sides swapped",
+        seed="seed of all that is drawn",
     )
-    build.add_argument(
-        "--question",
-        action="append",
-        default=[],
-        metavar="NAME=TEXT",
-        help="question about every pair (repeat; default: fit=Which dance fits the music better?)",
-    )
-    build.add_argument("--title", default="Which dance fits the music?", help="title of the page")
-    build.add_argument(
-        "--trials-per-rater", type=int, default=40, help="pairs that a participant sees; 0: all"
-    )
-    build.add_argument("--clips", type=int, default=0, help="number of clips drawn; 0: all")
-    build.add_argument("--checks", type=int, default=4, help="catch trials with a known answer")
-    build.add_argument("--repeats", type=int, default=3, help="pairs shown again, sides swapped")
     build.add_argument("--ties", action="store_true", help="offer the answer `No difference`")
-    build.add_argument("--seed", type=int, default=0)
 
     analyze = actions.add_parser("analyze", aliases=["analyse"], help="analyze the answers")
     analyze.add_argument("study", type=Path, help="the study's folder or its key.json")
     analyze.add_argument("--answers", type=Path, required=True, help="folder of JSON files")
-    analyze.add_argument(
-        "--metrics",
-        action="append",
-        default=[],
-        metavar="METHOD=CSV",
-        help="per-clip scores of a method, as written by `dabfusion evaluate` (repeat)",
-    )
+    metrics = "per-clip scores of a method, as written by `dabfusion evaluate` (repeat)"
+    _repeatable(analyze, "--metrics", "METHOD=CSV", metrics)
     analyze.add_argument("--out", type=Path, help="folder of the report (default: STUDY/report)")
-    analyze.add_argument(
-        "--max-failed",
-        type=float,
-        default=0.25,
-        help="exclude raters who fail more than this share of the catch trials (default: 0.25)",
+    _with_defaults(
+        analyze,
+        AnalysisOptions,
+        max_failed="share of catch trials; raters who fail more are excluded",
+        draws="bootstrap draws",
+        seed="seed of the bootstrap",
     )
-    analyze.add_argument("--draws", type=int, default=1000, help="bootstrap draws")
-    analyze.add_argument("--seed", type=int, default=0)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,9 +59,9 @@ def _build(args: argparse.Namespace) -> int:
     from experiments.studies.raters.build import Question, StudyPlan, build_study
 
     methods = {name: Path(folder) for name, folder in _named(args.method, "--method").items()}
-    asked = _named(args.question, "--question")
+    questions = tuple(Question(*item) for item in _named(args.question, "--question").items())
     plan = StudyPlan(
-        questions=tuple(Question(*item) for item in asked.items()) or StudyPlan.questions,
+        questions=questions or StudyPlan.questions,
         trials_per_rater=args.trials_per_rater,
         checks=args.checks,
         repeats=args.repeats,
@@ -102,6 +90,19 @@ def _analyze(args: argparse.Namespace) -> int:
     print(report.read_text("utf-8"))
     print(f"Report: {report}")
     return 0
+
+
+def _repeatable(parser: argparse.ArgumentParser, name: str, metavar: str, text: str) -> None:
+    parser.add_argument(name, action="append", default=[], metavar=metavar, help=text)
+
+
+def _with_defaults(parser: argparse.ArgumentParser, options: type, **texts: str) -> None:
+    """Declare an option for each field of a dataclass that has a text, with its default."""
+    for field, text in texts.items():
+        default = getattr(options, field)
+        name = f"--{field.replace('_', '-')}"
+        help_text = f"{text} (default: {default})"
+        parser.add_argument(name, type=type(default), default=default, help=help_text)
 
 
 def _named(entries: list[str], option: str) -> dict[str, str]:

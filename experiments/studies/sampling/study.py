@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 def page(points: Sequence[Point], default: Choice, command: str) -> str:
     """Return the page; the first point is the true flow's, and `default` is marked."""
     from experiments.reports.tables import markdown_table
-    from experiments.studies.page import markdown_page
+    from experiments.studies.page import markdown_page, paragraph
 
     rows = []
     for point in points:
@@ -100,7 +100,7 @@ def page(points: Sequence[Point], default: Choice, command: str) -> str:
     columns = ["solver", "steps", "guidance", "passes", "corrected", "Frechet", "warp error x 1000"]
     parts = [
         f"{clips.clips} held-out clips of {clips.clusters} songs.",
-        EXPLANATION.replace("\n", " "),
+        paragraph(EXPLANATION),
         markdown_table(columns, rows),
         "![Scores over steps](steps.png)",
         "![Scores over the guidance scale](guidance.png)",

@@ -1,4 +1,4 @@
-"""The published beat ablation, computed again from the rows that are published beside it."""
+"""The published beat ablation, recomputed from the rows that are published with it."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def clips() -> pd.DataFrame:
 
 
 def interval(values: pd.Series, music: pd.Series) -> tuple[float, float]:
-    """95% interval of the mean with pieces of music redrawn."""
+    """95% bootstrap interval of the mean, resampled by song."""
     groups = values.groupby(music.to_numpy())
     sums, counts = groups.sum().to_numpy(), groups.count().to_numpy()
     drawn = np.random.default_rng(3).integers(0, len(sums), (20_000, len(sums)))
@@ -45,7 +45,7 @@ def test_conditions(clips: pd.DataFrame) -> None:
             assert row[control] == pytest.approx(rows[control].mean(), abs=1e-5)
 
 
-def test_differences_and_what_is_claimed_of_them(clips: pd.DataFrame) -> None:
+def test_differences_and_their_intervals(clips: pd.DataFrame) -> None:
     table = pd.read_csv(RESULTS / "differences.csv", keep_default_na=False)
     table = table.set_index(["first", "second", "where"])
     wide = clips.pivot_table(index=PAIR, columns="music.beats", values="corrected").reset_index()
@@ -64,7 +64,7 @@ def test_differences_and_what_is_claimed_of_them(clips: pd.DataFrame) -> None:
             assert (seeds > 0).all()
 
 
-def test_frame_falls_with_moved_music(clips: pd.DataFrame) -> None:
+def test_frame_scores_fall_with_shifted_music(clips: pd.DataFrame) -> None:
     frame = clips[clips["music.beats"] == "frame"]
     assert interval(frame.half_beat_off, frame.music_id)[1] < 0
     assert abs(frame["shifted"].mean()) < 0.02

@@ -84,7 +84,7 @@ def answer_all(page: Any, key: dict[str, Any], prefers: str) -> int:
     return answered
 
 
-def test_page_gives_nothing_away(study: Path) -> None:
+def test_page_does_not_reveal_methods_or_checks(study: Path) -> None:
     html = (study / "page" / "index.html").read_text()
     for word in ("ours", "theirs", *CLIPS, "check"):
         assert word not in html.split('id="study"')[1].split("</script>")[0]
@@ -92,6 +92,10 @@ def test_page_gives_nothing_away(study: Path) -> None:
     assert len(files) == 2 * len(CLIPS) + PLAN.checks
     for file in files:
         assert b"ours" not in file.read_bytes()
+    # The order of the fields must not tell which videos were swapped either.
+    page = json.loads(html.split('id="study" type="application/json">')[1].split("</script>")[0])
+    assert [list(trial) for trial in page["trials"]] == [["id", "group", "a", "b"]] * 3
+    assert page["trials"] == sorted(page["trials"], key=lambda trial: trial["id"])
     assert "http://" not in html
     assert "https://" not in html
 
@@ -241,5 +245,6 @@ def test_the_command_builds_a_study(
     assert len(load_key(tmp_path / "study")["trials"]) == len(CLIPS) + 1
     (tmp_path / "answers").mkdir()
     answers = ["--answers", str(tmp_path / "answers")]
-    assert cli.main(["study", "raters", "analyze", str(tmp_path / "study"), *answers]) == 2
-    assert "contains no JSON" in capsys.readouterr().err
+    for verb in ("analyze", "analyse"):
+        assert cli.main(["study", "raters", verb, str(tmp_path / "study"), *answers]) == 2
+        assert "contains no JSON" in capsys.readouterr().err
