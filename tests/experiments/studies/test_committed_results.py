@@ -13,7 +13,7 @@ from experiments.cli import build_parser, load_command
 from experiments.config.load import settings_from_words
 from experiments.studies.features import study as features
 from experiments.studies.flow import report as flow
-from experiments.studies.metric import study as metric
+from experiments.studies.metric import report as metric
 from experiments.studies.music import study as music
 from experiments.studies.page import interval
 from experiments.studies.quickstart import study as quickstart

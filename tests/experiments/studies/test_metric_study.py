@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.studies.metric import sweeps
+from experiments.studies.metric import departures, sweeps
 from experiments.studies.metric.members import (
     MEMBERS,
     Performance,
@@ -15,7 +15,7 @@ from experiments.studies.metric.members import (
     simulate,
     with_random_beats,
 )
-from experiments.studies.metric.study import FOLDER_SCORES, SUMMARY, page
+from experiments.studies.metric.report import FOLDER_SCORES, SUMMARY, page
 from metrics import functional as F
 from metrics.functional.bootstrap import Interval
 
@@ -95,9 +95,9 @@ def test_conditions_of_every_kind_are_scored() -> None:
 
 
 def test_a_shaking_camera_needs_stabilized_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeps, "CAMERAS", (("2 px", {"camera_shake_px": 2.0}),))
-    monkeypatch.setattr(sweeps, "NOISES", (4.0,))
-    found = sweeps.measure_departures(2, 0)
+    monkeypatch.setattr(departures, "CAMERAS", (("2 px", {"camera_shake_px": 2.0}),))
+    monkeypatch.setattr(departures, "NOISES", (4.0,))
+    found = departures.measure_departures(2, 0)
     ((name, stabilized, plain),) = found["cameras"]
     assert name == "2 px"
     assert stabilized > plain + 0.3
