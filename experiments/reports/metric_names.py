@@ -36,7 +36,13 @@ METRICS: dict[str, tuple[str, bool | None]] = {
     "psnr_gain": ("PSNR above copying, dB", True),
     "ssim": ("SSIM", True),
 }
-_PREFIXES = {"val/align_pixels_": ", decoded video", "val/align_": "", "val/": "", "train/": ""}
+#: What a key's prefix adds to the name.
+_PREFIXES = {
+    "val/align_pixels_": ", decoded video",
+    "val/align_": "",
+    "val/": "",
+    "train/": ", training",
+}
 
 
 def metric_title(key: str) -> str:

@@ -8,7 +8,7 @@
   const outdated = new Set(figures);
   let shown = names.map(() => true);
   let pointed = null;
-  let plotly = null;
+  let loading = null;
 
   async function loadPlotly() {
     const packed = document.getElementById("plotly").textContent;
@@ -17,7 +17,6 @@
     const script = document.createElement("script");
     script.textContent = await new Response(stream).text();
     document.head.append(script);
-    return window.Plotly;
   }
 
   // ---- what is drawn -----------------------------------------------------------------------
@@ -105,7 +104,7 @@
   }
   function draw(figure) {
     const chart = charts[Number(figure.dataset.chart)];
-    plotly.react(figure, traces(chart), layout(chart, series().length), { displayModeBar: false, responsive: true });
+    Plotly.react(figure, traces(chart), layout(chart, series().length), { displayModeBar: false, responsive: true });
     outdated.delete(figure);
   }
   function drawLegend() {
@@ -119,7 +118,7 @@
   function update() {
     drawLegend();
     for (const figure of figures) outdated.add(figure);
-    if (plotly) for (const figure of inView) draw(figure);
+    if (window.Plotly) for (const figure of inView) draw(figure);
   }
 
   const watcher = new IntersectionObserver(async (entries) => {
@@ -127,14 +126,16 @@
       if (isIntersecting) inView.add(target); else inView.delete(target);
     }
     if (!inView.size) return;
-    plotly = plotly || loadPlotly();
-    plotly = await plotly;
+    loading = loading || loadPlotly();
+    await loading;
     for (const figure of inView) if (outdated.has(figure)) draw(figure);
   }, { rootMargin: "200px" });
   for (const figure of figures) watcher.observe(figure);
   for (const id of ["smoothing", "axis", "seeds"]) control(id)?.addEventListener("input", update);
   document.addEventListener("runs-shown", ({ detail }) => { shown = detail; update(); });
-  // The run of a table row that is pointed at stands out.
+  // The run of a table row that is pointed at is highlighted.
   document.addEventListener("run-pointed", ({ detail }) => { pointed = detail; update(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update);
+  // Charts that have not come into view are printed too, once Plotly is unpacked.
+  addEventListener("beforeprint", () => { if (window.Plotly) for (const figure of outdated) draw(figure); });
 })();

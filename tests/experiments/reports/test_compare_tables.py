@@ -187,6 +187,7 @@ def test_best_values_follow_the_direction_of_the_metric() -> None:
     assert (
         metric_title("val/align_pixels_corrected") == "Alignment, chance-corrected, decoded video"
     )
+    assert metric_title("train/loss") == "Loss, training"
     assert metric_title("unknown/key") == "unknown/key"
 
 
