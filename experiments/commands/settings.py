@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from experiments.config.load import Settings
 
-HELP = """List the settings: name, type, default, meaning.
+HELP = """List the settings with their types, defaults and meanings.
 
-Every setting is given as key=value to the commands that take them. A preset is a file of settings;
-what follows it on the command line wins."""
+Settings are given to other commands as key=value. A preset is a file of settings; settings on the
+command line override those of the preset."""
 
 EXAMPLES = [
-    "dabfusion settings                            # all of them",
-    "dabfusion settings stage2.train               # those whose name or text holds the words",
+    "dabfusion settings                            # all settings",
+    "dabfusion settings stage2.train               # whose name or text contains this",
     "dabfusion settings learning_rate preset=quickstart   # with a preset's values",
-    "dabfusion settings --presets                  # the presets, what they cost and score",
+    "dabfusion settings --presets                  # the presets with their costs and scores",
 ]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "words", nargs="*", metavar="FILTER|key=value", help="words to look for, or settings"
+        "words", nargs="*", metavar="FILTER|key=value", help="text to search for, or settings"
     )
     parser.add_argument("--presets", action="store_true", help="list the presets instead")
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if not found:
         raise SettingsError(
             f'No setting has "{" ".join(filters)}" in its name or text; '
-            "`dabfusion settings` alone lists them all."
+            "`dabfusion settings` lists all of them."
         )
     for setting in found:
         value = _value(settings, setting.name)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def preset_header(path: Path) -> str:
-    """The comment lines at the top of a preset: command, cost, expected score."""
+    """Return the comment lines at the top of a preset: command, cost, expected score."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):

@@ -1,4 +1,4 @@
-"""`run.compile`: networks translated to fused kernels, in place."""
+"""The setting `run.compile`: torch.compile of a network, in place."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import nn
 from experiments.config.run import RunSettings
 from experiments.errors import SettingsError
 
-#: What torch.compile tries on the CPU where CXX does not name a compiler.
+#: Compilers that torch.compile tries on the CPU if CXX is not set.
 _COMPILERS = ("g++", "clang++", "c++")
 
 
 def compile_network(network: nn.Module, run: RunSettings) -> None:
-    """Have `network` compiled at its first call, if `run.compile` asks for it.
+    """Compile `network` at its first call if `run.compile` is true.
 
-    Parameters, their names and checkpoints stay as they are: only the call is replaced. Shapes that
-    change (progressive resolution, the last batch of a validation) are compiled anew.
+    Only the call is replaced: parameters, their names and checkpoints do not change. Inputs of a
+    new shape (progressive resolution, the last validation batch) are compiled again.
 
     Raises:
-        SettingsError: there is no C++ compiler, which the CPU's kernels need.
+        SettingsError: There is no C++ compiler, which PyTorch needs on the CPU.
     """
     if not run.compile:
         return

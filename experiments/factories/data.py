@@ -1,4 +1,4 @@
-"""Settings -> the data module, and the stores of cached features it joins."""
+"""Settings -> the data module and the stores of cached features that it reads."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ from experiments.factories.splits import build_split_rule
 
 
 def build_pair_data(settings: Settings, world_size: int = 1) -> AISTDataModule:
-    """Frame pairs for stage 1, with key points where its loss asks for them.
+    """Build the data module of frame pairs for stage 1, with keypoints if its loss needs them.
 
     Args:
-        settings: `stage1.train.batch_size` pairs are shared by the processes.
-        world_size: processes.
+        settings: `stage1.train.batch_size` is divided among the processes.
+        world_size: Number of processes.
     """
-    loss = settings.stage1.loss
-    labelled = max(loss.joints, loss.teacher_flow, loss.teacher_occlusion) > 0.0
-    content = ClipContent(spectral=False, keypoints=labelled)
+    content = ClipContent(spectral=False, keypoints=settings.stage1.loss.uses_labels)
     batch_size = max(1, settings.stage1.train.batch_size // world_size)
     return _build(settings, "pairs", content, batch_size)
 
@@ -41,15 +39,15 @@ def build_clip_data(
     music: Sequence[FeatureStore] = (),
     sample_rate: int = 0,
 ) -> AISTDataModule:
-    """Clips of T frames.
+    """Build the data module of clips of T frames.
 
     Args:
-        settings: resolved.
-        batch_size: clips of a step on each process.
-        frames: which frames a batch carries; with cached latent flow stage 2 needs the reference.
-        latent_flow: of the same stage 1 and data, see `build_flow_store`; None leaves it out.
-        music: of cached music embeddings, see `build_music_store`.
-        sample_rate: hertz of the waveform; 0 leaves it out.
+        settings: All settings.
+        batch_size: Clips per step in each process.
+        frames: Frames in a batch; with cached latent flow, stage 2 needs the reference image only.
+        latent_flow: Store from `build_flow_store`; None leaves latent flow out.
+        music: Stores from `build_music_store`.
+        sample_rate: Sample rate of the waveform in hertz; 0 leaves it out.
     """
     content = ClipContent(
         frames=frames,
@@ -85,7 +83,7 @@ def _build(
 
 
 def build_window_rule(settings: Settings) -> WindowRule:
-    """How training clips are cut."""
+    """Build the rule that cuts training clips."""
     clips = settings.clips
     return WindowRule(
         frames=clips.frames,
@@ -98,7 +96,7 @@ def build_window_rule(settings: Settings) -> WindowRule:
 
 
 def build_flow_store(settings: Settings, index: Index, autoencoder_digest: str) -> FeatureStore:
-    """The latent flow of every clip under one stage 1; another one has another store."""
+    """Build the store of every clip's latent flow; each stage 1 has its own store."""
     depends = {"autoencoder": autoencoder_digest, **_clip_identity(settings, index)}
     return FeatureStore(cache_folder(settings), "latent_flow", depends)
 
@@ -106,16 +104,16 @@ def build_flow_store(settings: Settings, index: Index, autoencoder_digest: str) 
 def build_music_store(
     settings: Settings, index: Index, kind: str, network_digest: str
 ) -> FeatureStore:
-    """The embeddings of every clip's sound under one frozen network, such as `clap`."""
+    """Build the store of every clip's embeddings by one frozen encoder, such as `clap`."""
     depends = {"network": network_digest, **_clip_identity(settings, index)}
     return FeatureStore(cache_folder(settings), kind, depends)
 
 
 def cache_folder(settings: Settings) -> Path:
-    """Where cached features lie."""
+    """Return the folder of cached features."""
     return Path(settings.clips.cache) if settings.clips.cache else Path(settings.data) / "cache"
 
 
 def _clip_identity(settings: Settings, index: Index) -> dict[str, str | float | int]:
-    """What a clip id leaves open: the videos, and how many frames at which rate a clip has."""
+    """Return what clip ids do not say: the data set, the frame rate and the frames per clip."""
     return {"data": index.digest, "fps": settings.clips.fps, "frames": settings.clips.frames}

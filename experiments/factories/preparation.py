@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from datamodules.index import DatasetSettings
@@ -49,18 +50,4 @@ def prepare_folder(
 def render(out: str | Path, settings: Settings, progress: Callable[[int, int], None]) -> list[str]:
     """Render the data set of `settings.synthetic` and `settings.seed`; return the video names."""
     rendered = settings.synthetic
-    return render_dataset(
-        out,
-        seed=settings.seed,
-        train_videos=rendered.train_videos,
-        cameras=rendered.cameras,
-        seconds=rendered.seconds,
-        fps=rendered.fps,
-        size=rendered.size,
-        width=rendered.width,
-        routines=rendered.routines,
-        rooms=rendered.rooms,
-        crf=rendered.crf,
-        workers=rendered.workers,
-        progress=progress,
-    )
+    return render_dataset(out, seed=settings.seed, progress=progress, **asdict(rendered))

@@ -1,4 +1,4 @@
-"""The scene of a prepared folder: an empty background, and where its dancers stand on it."""
+"""The scene of a prepared folder: an empty background and the position of its dancers."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ class _Row(NamedTuple):
     dancer: str
 
 
-#: Videos and frames of each that are looked at.
+#: Number of videos that are measured, and of frames of each.
 VIDEOS, FRAMES = 16, 40
 
 
 def training_scene(settings: Settings) -> Scene | None:
-    """The scene of the training videos; None where nothing moves in them."""
+    """Return the scene of the training videos; None if nothing moves in them."""
     return measure_scene(Path(settings.data), build_split_rule(settings))
 
 
 def measure_scene(data: Path, rule: SplitRule | None = None) -> Scene | None:
-    """The scene of a prepared folder, from training videos spread over it.
+    """Return the scene of a prepared folder, from training videos spread over it.
 
-    The background is that of the video whose dancer hides least of it for good; heights and places
-    are medians over the videos.
+    The background is that of the video in which the dancer permanently hides the fewest pixels;
+    heights and positions are medians over the videos.
 
     Args:
-        data: prepared folder.
-        rule: which videos are trained on.
+        data: Prepared folder.
+        rule: Rule that decides which videos are used for training.
 
     Raises:
-        DataError: the folder is not prepared, or nothing of it is trained on.
+        DataError: The folder is not prepared or has no training videos.
     """
     index = read_index(data)
     rows = _training_rows(index, rule or SplitRule())
     if not rows:
-        raise DataError(f"{data} holds no training video whose background could be taken.")
+        raise DataError(f"{data} holds no training videos to take a background from.")
     chosen = rows[:: max(1, len(rows) // VIDEOS)][:VIDEOS]
     views = [view for view in (_view(index, row) for row in chosen) if view.height > 0.05]
     if not views:

@@ -1,4 +1,4 @@
-"""Settings -> the rule that divides videos; without what loads them."""
+"""Settings -> the rule that divides videos into splits; without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from experiments.config.load import Settings
 
 
 def build_split_rule(settings: Settings) -> SplitRule:
-    """Which video belongs where."""
+    """Build the rule that assigns each video to a split."""
     clips = settings.clips
     return SplitRule(
         rule=clips.split,

@@ -128,8 +128,8 @@ class LossWeights:
     equivariance_affine: float = 10.0
     """Weight of the equivariance loss of the regions' shapes under random thin-plate warps."""
     joints: float = 0.0
-    """Weight of the distance of the ten regions from ten body parts, found from the clips' key
-    points (joint supervision; 0: not used, as published)."""
+    """Weight of the distance of the ten regions from ten body parts, found from the clips'
+    keypoints (joint supervision; 0: not used, as published)."""
     teacher_flow: float = 0.0
     """Weight of the distance of the flow from rigidly moving body parts (joint supervision)."""
     teacher_occlusion: float = 0.0
