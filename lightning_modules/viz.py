@@ -1,4 +1,4 @@
-"""Images of what stage 1 does, as pure functions: tensors in, uint8 tensors out.
+"""Images of the results of stage 1, as pure functions from tensors to uint8 tensors.
 
 Images are float (..., 3, H, W) in [0, 1]; flows are absolute sampling grids (..., h, w, 2).
 """
@@ -34,7 +34,7 @@ _INK = (20, 20, 20)
 
 
 def flow_colors(flow: Tensor, largest: float) -> Tensor:
-    """(..., 3, h, w): hue is the direction in which a cell's content moved, saturation how far.
+    """Color flow (..., 3, h, w): hue is the direction of a cell's motion, saturation its length.
 
     `flow` is a residual, driving to reference, in pixels; `largest` pixels are fully saturated.
     The reference content at the end of that vector has moved by its opposite, which is what the
@@ -91,7 +91,7 @@ def draw_regions(image: Tensor, regions: Regions, index: int) -> Tensor:
 
 @torch.no_grad()
 def autoencoder_panel(network: LatentFlowAutoencoder, frames: Tensor, side: int = 96) -> Tensor:
-    """A labelled sheet (3, H', W') uint8: a row for each driving frame, columns as `COLUMNS`.
+    """Draw a labeled sheet (3, H', W') uint8: a row per driving frame, columns as `COLUMNS`.
 
     The network's mode is kept as it was. Flow is scaled to the sheet's longest vector, whose length
     is written under the color wheel.

@@ -1,4 +1,4 @@
-"""An exponential moving average of what is learned, kept beside the weights that learn it."""
+"""Exponential moving average of the trained weights."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 
 class ExponentialMovingAverage(Callback):
-    """Averages trainable parameters after each step, and validates with the average.
+    """Average trainable parameters after each step, and validate with the average.
 
     The decay of update n is min(decay, (1 + n) / (10 + n)), as in the diffusion literature, so that
-    the random start is forgotten at once. Frozen networks are neither copied nor saved. Floating
-    buffers of modules that learn (running moments of batch norm) are averaged alike, counters are
-    not.
+    the random initialization is soon forgotten. Frozen networks are neither copied nor saved.
+    Floating-point buffers of trained modules (running statistics of batch norm) are averaged, too;
+    counters are not.
 
     Args:
         decay: Weight of the old average, in [0, 1).
@@ -24,7 +24,7 @@ class ExponentialMovingAverage(Callback):
     def __init__(self, decay: float) -> None:
         super().__init__()
         if not 0.0 <= decay < 1.0:
-            raise ValueError(f"The decay of the average is {decay}, but must lie in [0, 1).")
+            raise ValueError(f"The decay of the average is {decay}, expected [0, 1).")
         self.decay = decay
         self._updates = 0
         self._step = 0
@@ -45,7 +45,7 @@ class ExponentialMovingAverage(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the new weights in, once for each step of the optimizer."""
+        """Update the average, once per optimizer step."""
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
@@ -60,19 +60,19 @@ class ExponentialMovingAverage(Callback):
             self._swap()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on learning with the weights themselves."""
+        """Restore the trained weights."""
         if self._swapped:
             self._swap()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Leave the weights themselves in place, whatever interrupted a validation."""
+        """Restore the trained weights if a validation was interrupted."""
         if self._swapped:
             self._swap()
 
     def write_to(self, module: nn.Module) -> None:
-        """Overwrite the module's weights by the average, for export after training.
+        """Overwrite the module's weights with the average, for export after training.
 
         Args:
             module: The module that was trained, or one of the same architecture.
@@ -84,13 +84,13 @@ class ExponentialMovingAverage(Callback):
                 tensor.copy_(self._average[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """The average and how often it was updated; true also in the middle of a validation."""
+        """Return the average and its number of updates, also during a validation."""
         average = self._live if self._swapped else self._held
         tensors = dict(zip(self._average, (t.detach() for t in average), strict=True))
         return {"updates": self._updates, "step": self._step, "average": tensors}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a checkpoint's average."""
+        """Restore the average of a checkpoint."""
         self._updates = int(state_dict["updates"])
         self._step = int(state_dict["step"])
         self._average = dict(state_dict["average"])
@@ -105,7 +105,7 @@ class ExponentialMovingAverage(Callback):
 
 
 def averaged_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """What an average is kept of: trainable parameters, and the moments of modules that learn.
+    """Return what is averaged: trainable parameters, and float buffers of trained modules.
 
     Args:
         module: Any module; frozen parts of it are left out.

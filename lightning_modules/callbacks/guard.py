@@ -1,4 +1,4 @@
-"""What keeps a long training honest: reproducible steps, and a stop where numbers go wrong."""
+"""Callbacks for long trainings: reproducible steps, and a stop at non-finite numbers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class NonFiniteError(ValueError):
 
 
 class StepSeed(Callback):
-    """Seeds torch's global generator before each step from (seed, step, rank).
+    """Seed torch's global generator before each step from (seed, step, rank).
 
     Noise, time steps, dropped conditions and augmentation have generators of their own; this covers
-    what draws from the global one (dropout), so that a resumed run needs no stored state.
+    other uses of the global generator (dropout), so that resuming needs no stored state.
 
     Args:
         seed: The run's seed.
@@ -41,17 +41,17 @@ class StepSeed(Callback):
 
 
 class FiniteGuard(Callback):
-    """Looks at each step's loss and gradient before the optimizer uses them, and clips the latter.
+    """Check the loss and the gradient before each optimizer step, and clip the gradient.
 
     Both need the gradient's norm, which is computed once. Under a gradient scaler (16-mixed) an
-    infinite gradient is the scaler's business: it leaves the step out and lowers its scale.
+    infinite gradient is handled by the scaler, which skips the step and lowers its scale.
 
     Args:
-        skip: Leave a bad step out and count it, instead of stopping.
-        explode_factor: A loss above this many times its running mean is bad, too; 0 for never.
+        skip: Skip a bad step and count it, instead of stopping.
+        explode_factor: A loss above this many times its running mean is bad, too; 0: no limit.
         report: File for the step and clip ids of the batch that stopped a run.
-        warmup: Steps before `explode_factor` counts, while the mean settles.
-        clip: Largest norm of the gradient; a larger one is scaled down to it. 0 leaves it alone.
+        warmup: Steps before `explode_factor` applies, while the mean stabilizes.
+        clip: Maximum norm of the gradient; larger ones are scaled down to it. 0: no clipping.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class FiniteGuard(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember which clips the step is about."""
+        """Remember the clips of the step."""
         self._clip_ids = list(batch.clip_ids)
 
     def on_before_backward(
@@ -89,11 +89,11 @@ class FiniteGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Stop or skip where the loss or the gradient is bad, on every rank alike."""
+        """Stop or skip if the loss or the gradient is bad on any rank, on all ranks alike."""
         assert self._loss is not None
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         size = torch.nn.utils.get_total_norm(gradients)
-        # One transfer for both numbers: the only moment a step waits for the device.
+        # One transfer for both numbers: the only synchronization with the device in a step.
         loss, norm = torch.stack([self._loss.float(), size.float().to(self._loss.device)]).tolist()
         exploded = (
             self.explode_factor > 0.0
@@ -118,11 +118,11 @@ class FiniteGuard(Callback):
         pl_module.log("train/skipped_steps", float(self.skipped), rank_zero_only=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """The running mean and what was skipped."""
+        """Return the running mean and the number of skipped steps."""
         return {"skipped": self.skipped, "mean": self._mean, "seen": self._seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         self.skipped = int(state_dict["skipped"])
         self._mean = float(state_dict["mean"])
         self._seen = int(state_dict["seen"])

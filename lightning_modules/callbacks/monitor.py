@@ -1,14 +1,13 @@
-"""Signs of failure in generated dances, with limits that the training clips themselves set.
+"""Signs of failure in generated videos, with limits measured on the training clips.
 
-DabFusion's readers name three ways to fail (arXiv 2405.09266 and its summaries); here each is one
-number a clip:
+There are three kinds of failure (see arXiv 2405.09266), each measured by one number per clip:
 
 - temporal inconsistency: warp error of the frames (Lai et al. 2018), a share of squared brightness;
-- misalignment: corrected 2D-MM Align, of which little is bad;
-- implausible motion: jerk of the motion signal, px/s^3; much is shaky, little is frozen.
+- misalignment: corrected 2D-MM Align; low values are bad;
+- implausible motion: jerk of the motion signal, px/s^3; high is shaky, low is frozen.
 
-The limits are quantiles over training clips whose true latent flow stage 1 decodes, measured alike:
-what stage 1 or the dancers do themselves is nobody's failure.
+The limits are quantiles over training clips, decoded by stage 1 from their true latent flow, so
+that errors of stage 1 and properties of the real dances are not counted as failures.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ SIGNS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a sign is unsuspicious: from `low` to `high`, both included."""
+    """Range of normal values of a sign: from `low` to `high`, both included."""
 
     low: float
     high: float
 
     def outside(self, values: Tensor) -> Tensor:
-        """(B,) bool: values beyond the limits, or no numbers at all."""
+        """Return (B,) bool: whether values are outside the limits or NaN."""
         return ~((values >= self.low) & (values <= self.high))
 
 
@@ -77,7 +76,7 @@ def limits_of(values: Tensor, inside: float, ends: tuple[bool, bool]) -> Limits:
 
 
 class FailureMonitor(Callback):
-    """Measures the dances that validation generates, logs their signs and flags what fails.
+    """Measure the videos that validation generates, log their signs and flag failures.
 
     It logs, for each sign, `monitor/SIGN` (mean over clips), `monitor/SIGN_outside` (share of clips
     beyond its limits), `monitor/SIGN_flag` (1 where that share exceeds `tolerated`) and the limits.
@@ -86,7 +85,7 @@ class FailureMonitor(Callback):
 
     Args:
         inside: for each sign that is watched, the share of training clips within its limits.
-        tolerated: share of generated clips beyond a limit that is no failure yet.
+        tolerated: share of generated clips outside the limits that is not flagged yet.
         load: reads the training clips that set the limits, in batches with reference frames.
     """
 
@@ -106,7 +105,7 @@ class FailureMonitor(Callback):
 
     @torch.no_grad()
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the limits from the training clips, once."""
+        """Measure the limits on the training clips, once."""
         assert isinstance(pl_module, FlowDiffusionModule)
         self._found = {name: [] for name in self.inside}
         if self.limits:
@@ -162,17 +161,17 @@ class FailureMonitor(Callback):
             (self.flagged.add if fails else self.flagged.discard)(name)
 
     def state_dict(self) -> dict[str, Any]:
-        """What is flagged already, so that a resumed run does not warn again."""
+        """Return the flagged signs, so that a resumed run does not warn again."""
         return {"flagged": sorted(self.flagged)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         self.flagged = set(state_dict["flagged"])
 
     def _warn(self, trainer: Trainer, name: str, share: float, limits: Limits) -> None:
         text = (
             f"Step {trainer.global_step}: {name.replace('_', ' ')} in {share:.0%} of the generated "
-            f"clips, which lie outside {limits.low:.4g} to {limits.high:.4g}, where "
+            f"clips, which are outside {limits.low:.4g} to {limits.high:.4g}, where "
             f"{self.inside[name]:.0%} of the training clips are."
         )
         logging.getLogger("dabfusion").warning(text)

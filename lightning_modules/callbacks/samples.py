@@ -1,4 +1,4 @@
-"""Videos with sound from the middle of a training: to the run folder, and to the logger by path."""
+"""Write sample videos with sound during training, to the run folder and the loggers."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ class VideoWriter(Protocol):
 
 @dataclass(frozen=True)
 class Drawn:
-    """What is shown of a batch of clips."""
+    """Sample videos, images and scores of a batch of clips."""
 
     videos: Tensor
     """(B, T, 3, H, W) uint8 on the CPU."""
     images: dict[str, Tensor]
     """(3, H, W) uint8 each, by name."""
     motion_beats_s: Sequence[Sequence[float]] | None = None
-    """Beats of each generated dance in seconds, where there is one."""
+    """Motion beats of each generated video in seconds, if any."""
     rows: Sequence[Mapping[str, str | float]] = ()
-    """Scores of each clip by name, alike for all clips."""
+    """Scores of each clip by name, with the same names for all clips."""
     scores: Mapping[str, float] = field(default_factory=dict)
-    """Means over the clips by metric, logged beside the validation's own."""
+    """Means over the clips by metric, logged in addition to those of the validation."""
 
 
 class SampleVideos(Callback):
-    """Draws the same validation clips with the networks as they are at a validation.
+    """Generate the same validation clips at each validation.
 
-    Only rank 0 draws; the moving average, if there is one, is in place.
+    Only rank 0 generates them, with the moving average of the weights if there is one.
 
     Args:
-        folder: `samples/` of the run; a video is called `STEP-CLIP.mp4`, and its beats lie in
-            `STEP-CLIP.json` where motion beats are drawn.
-        every: Steps between two showings; each waits for the next validation. 0 means only at the
-            end of the run.
+        folder: `samples/` of the run; a video is named `STEP-CLIP.mp4`; its beats, if any, are in
+            `STEP-CLIP.json`.
+        every: Steps between samples, which are generated at the next validation. 0: only at the end
+            of the run.
         load: Reads the clips, with frames and waveform; called once.
-        draw: From the clips, on the module's device, to what is shown.
+        draw: Generates the samples of clips that are on the module's device.
         write: Writes one video.
     """
 
@@ -82,7 +82,7 @@ class SampleVideos(Callback):
         self._batch: ClipBatch | None = None
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw, write, log, if it is time."""
+        """Generate, write and log samples if they are due."""
         if not trainer.is_global_zero or not self._due(trainer):
             return
         self._shown_step = step = trainer.global_step
@@ -101,11 +101,11 @@ class SampleVideos(Callback):
             _log(logger, step, videos, images, drawn.rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """When was shown last."""
+        """Return the step of the last samples."""
         return {"shown_step": self._shown_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a checkpoint's state."""
+        """Restore the state of a checkpoint."""
         self._shown_step = int(state_dict["shown_step"])
 
     def _due(self, trainer: Trainer) -> bool:
@@ -129,7 +129,7 @@ class SampleVideos(Callback):
     ) -> None:
         seconds = batch.beat_features.shape[1] / batch.fps
         for path, music, motion in zip(videos, batch.beats.tolist(), motion_beats_s, strict=True):
-            # Rows hold beats around the clip, too, and NaN at their ends.
+            # Rows also have beats outside the clip, and NaN at their ends.
             inside = [round(beat, 4) for beat in music if 0 <= beat < seconds]
             beats = {"music_beats_s": inside, "motion_beats_s": [round(b, 4) for b in motion]}
             path.with_suffix(".json").write_text(json.dumps(beats) + "\n", encoding="utf-8")
@@ -155,7 +155,7 @@ def _log(
     images: Mapping[str, Path],
     rows: Sequence[Mapping[str, str | float]],
 ) -> None:
-    """Hand over what the logger takes: WandbLogger all of it, others nothing."""
+    """Pass samples to loggers that support them (WandbLogger)."""
     log_video = getattr(logger, "log_video", None)
     log_image = getattr(logger, "log_image", None)
     log_table = getattr(logger, "log_table", None)

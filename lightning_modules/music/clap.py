@@ -1,4 +1,4 @@
-"""CLAP's audio tower (Wu et al., arXiv 2211.06687), frozen: the only file that knows laion_clap.
+"""The frozen audio tower of CLAP (Wu et al., arXiv 2211.06687); the only file using laion_clap.
 
 laion_clap's own HTSAT network is used without running that package's `__init__`, which fetches text
 tokenizers and needs torchvision. Weights are LAION's `.pt` checkpoints or a folder of a Hugging
@@ -31,7 +31,7 @@ from lightning_modules.pickled import read_pickled
 
 SAMPLE_RATE = 48_000
 WINDOW_SAMPLES = 480_000
-"""10 s, which the tower always hears."""
+"""Samples of the tower's input, 10 s."""
 TOKENS = 32
 """Tokens in time over those 10 s."""
 
@@ -68,12 +68,12 @@ _UNUSED = ("tscam_conv.", "head.", "spectrogram_extractor.", "logmel_extractor."
 
 @dataclass
 class ClapFeatures:
-    """What CLAP hears in N windows."""
+    """CLAP's features of N windows."""
 
     embedding: Tensor
     """(N, 512), of unit length: the joint embedding with text."""
     tokens: Tensor
-    """(N, 32, D): what sounds when; D is 768 for HTSAT-tiny."""
+    """(N, 32, D): tokens over time; D is 768 for HTSAT-tiny."""
 
 
 class ClapAudioEncoder(nn.Module):
@@ -101,8 +101,8 @@ class ClapAudioEncoder(nn.Module):
         """Windows (N, S) at 48 kHz in [-1, 1] -> features.
 
         Shorter windows are repeated and padded with silence to 10 s, as in LAION's training; of
-        longer ones the first 10 s are heard (LAION cuts at random, so that embeddings differ from
-        call to call).
+        longer ones only the first 10 s are used (LAION crops at random, so that embeddings differ
+        between calls).
         """
         tower = self.audio_branch
         power = tower.spectrogram_extractor(fill_window(waveform))
@@ -113,10 +113,10 @@ class ClapAudioEncoder(nn.Module):
         """Log-mel spectrograms (N, 1, 1001, 64) in decibels -> features."""
         tower = self.audio_branch
         normal = tower.bn0(mel.transpose(1, 3)).transpose(1, 3)
-        heard = tower.forward_features(tower.reshape_wav2img(normal))
-        fine = heard["fine_grained_embedding"]
+        features = tower.forward_features(tower.reshape_wav2img(normal))
+        fine = features["fine_grained_embedding"]
         tokens = fine[:, :: fine.shape[1] // TOKENS]
-        embedding = F.normalize(self.audio_projection(heard["embedding"]), dim=-1)
+        embedding = F.normalize(self.audio_projection(features["embedding"]), dim=-1)
         return ClapFeatures(embedding, tokens)
 
 
@@ -124,7 +124,7 @@ def fill_window(waveform: Tensor) -> Tensor:
     """Samples (N, S) -> (N, 480000): the first 10 s, or whole repetitions and then silence."""
     samples = waveform.shape[-1]
     if samples == 0:
-        raise ValueError("CLAP cannot hear a window without samples.")
+        raise ValueError("A window for CLAP has no samples.")
     if samples >= WINDOW_SAMPLES:
         return waveform[..., :WINDOW_SAMPLES]
     repeated = waveform.repeat(1, WINDOW_SAMPLES // samples)
@@ -142,14 +142,14 @@ def tokens_of_frames(tokens: Tensor, frames: int, fps: float) -> Tensor:
 
 
 def load_clap(path: str | Path) -> ClapAudioEncoder:
-    """The frozen tower with LAION's weights (`.pt`) or a Hugging Face folder's.
+    """Load the frozen tower with LAION's weights (`.pt`) or those of a Hugging Face folder.
 
     Raises:
-        CheckpointError: no weights given or found, or those of another network.
+        CheckpointError: No weights were given or found, or they are of another network.
     """
     if not str(path):
         raise CheckpointError(
-            "This model hears music through CLAP, and no CLAP weights were given: get LAION's "
+            "This model needs CLAP's music features, but no CLAP weights were given: get LAION's "
             "music_audioset_epoch_15_esc_90.14.pt or 630k-audioset-best.pt (laion_clap on Hugging "
             "Face), and pass its path as music.clap_weights=PATH (generate: --clap-weights PATH)."
         )
@@ -201,7 +201,7 @@ def _width(state: Mapping[str, Tensor], path: Path) -> int:
     first = state.get("audio_branch.patch_embed.proj.weight")
     if first is None or first.shape[0] not in _WIDTHS:
         raise CheckpointError(
-            f"{path} holds no CLAP audio tower of the HTSAT kind (audio_branch.*): give one of "
+            f"{path} has no CLAP audio tower of type HTSAT (audio_branch.*): give one of "
             "LAION's CLAP checkpoints without fusion, or a Hugging Face CLAP folder."
         )
     return int(first.shape[0])

@@ -1,4 +1,4 @@
-"""The frozen music encoders side by side: windows of sound -> the features a conditioner reads."""
+"""The frozen music encoders together: from waveforms to the music features of a conditioner."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ class MusicEncoders(nn.Module):
 
         Returns:
             `clap` (N, 512): of the first 10 s, the window repeated where it is shorter;
-            `clap_tokens` (N, T, 768) and `wav2clip` (N, T, 512): what sounds at each frame.
+            `clap_tokens` (N, T, 768) and `wav2clip` (N, T, 512): of each frame.
         """
         found: dict[str, Tensor] = {}
         if self.clap_encoder is not None:
-            heard = resampled(sound, sample_rate, clap.SAMPLE_RATE)
-            found |= self._clap(self.clap_encoder, heard, frames, fps)
+            waveform = resampled(sound, sample_rate, clap.SAMPLE_RATE)
+            found |= self._clap(self.clap_encoder, waveform, frames, fps)
         if self.wav2clip_encoder is not None:
-            heard = resampled(sound, sample_rate, wav2clip.SAMPLE_RATE)
-            seconds = self.wav2clip_encoder.per_second(heard)
+            waveform = resampled(sound, sample_rate, wav2clip.SAMPLE_RATE)
+            seconds = self.wav2clip_encoder.per_second(waveform)
             place = (torch.arange(frames) / fps).long().clamp_max(seconds.shape[1] - 1)
             found["wav2clip"] = seconds[:, place]
         return found
@@ -70,23 +70,23 @@ class MusicEncoders(nn.Module):
         fps: float,
         start_s: float,
     ) -> dict[str, Tensor]:
-        """Features of a stretch of a song, as `DabFusionPipeline` asks for them: N is 1."""
+        """Return the features of a part of a song, as `DabFusionPipeline` needs them (N = 1)."""
         first = round(start_s * sample_rate)
         part = audio[first : first + round(frames / fps * sample_rate)]
         device = next(self.parameters()).device
         return self.features(torch.from_numpy(part)[None].to(device), sample_rate, frames, fps)
 
     def _clap(
-        self, encoder: ClapAudioEncoder, heard: Tensor, frames: int, fps: float
+        self, encoder: ClapAudioEncoder, waveform: Tensor, frames: int, fps: float
     ) -> dict[str, Tensor]:
-        """Stretches of 10 s one after the other; the first gives the embedding."""
+        """Encode consecutive parts of 10 s; the embedding is that of the first."""
         each = max(1, int(_CLAP_WINDOW_S * fps))
         embedding: Tensor | None = None
         tokens = []
         for begin in range(0, frames, each):
             first = round(begin / fps * clap.SAMPLE_RATE)
-            part = heard[:, first : first + clap.WINDOW_SAMPLES]
-            out = encoder(part if part.shape[1] else heard.new_zeros(len(heard), 1))
+            part = waveform[:, first : first + clap.WINDOW_SAMPLES]
+            out = encoder(part if part.shape[1] else waveform.new_zeros(len(waveform), 1))
             embedding = out.embedding if embedding is None else embedding
             tokens.append(tokens_of_frames(out.tokens, min(each, frames - begin), fps))
         assert embedding is not None  # a window has at least one frame
@@ -94,7 +94,7 @@ class MusicEncoders(nn.Module):
 
 
 def resampled(sound: Tensor, rate: int, wanted: int) -> Tensor:
-    """Sound (N, S) at another sampling rate (hertz), by a polyphase filter."""
+    """Resample waveforms (N, S) to another rate in hertz by a polyphase filter."""
     if rate == wanted:
         return sound
     divisor = gcd(rate, wanted)

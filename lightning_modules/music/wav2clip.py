@@ -71,7 +71,7 @@ class _Transform(nn.Module):
 
 
 class Wav2ClipEncoder(nn.Module):
-    """Sound -> CLIP's space."""
+    """Encode waveforms into the embedding space of CLIP."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,14 +106,14 @@ class Wav2ClipEncoder(nn.Module):
 
 
 def load_wav2clip(path: str | Path) -> Wav2ClipEncoder:
-    """The frozen encoder with the released weights.
+    """Load the frozen encoder with the released weights.
 
     Raises:
-        CheckpointError: no weights given or found, or those of another network.
+        CheckpointError: No weights were given or found, or they are of another network.
     """
     if not str(path):
         raise CheckpointError(
-            "This model hears music through Wav2CLIP, and no weights were given: get Wav2CLIP.pt "
+            "This model needs Wav2CLIP's features, but no weights were given: get Wav2CLIP.pt "
             "from the releases of descriptinc/lyrebird-wav2clip, and pass its path as "
             "music.wav2clip_weights=PATH (generate: --wav2clip-weights PATH)."
         )
@@ -124,7 +124,7 @@ def load_wav2clip(path: str | Path) -> Wav2ClipEncoder:
         encoder.load_state_dict({name: value for name, value in state.items() if name in wanted})
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path} holds no Wav2CLIP ({str(error).splitlines()[-1].strip()}): give the released "
-            "Wav2CLIP.pt."
+            f"{path} is not a Wav2CLIP checkpoint ({str(error).splitlines()[-1].strip()}): give "
+            "the released Wav2CLIP.pt."
         ) from error
     return encoder

@@ -201,7 +201,7 @@ def test_missing_or_foreign_weights_are_one_sentence(tmp_path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="no CLAP audio tower"):
         load_clap(tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="no Wav2CLIP"):
+    with pytest.raises(CheckpointError, match="not a Wav2CLIP"):
         load_wav2clip(tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="no file"):
         load_clap(tmp_path / "absent.pt")
