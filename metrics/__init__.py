@@ -1,17 +1,19 @@
 """Metrics for music-driven dance video: torchmetrics classes over plain formulas.
 
-`metrics.functional` holds the formulas, tensors in and tensors out; the classes here only
-accumulate. Names are loaded on first use, so `import metrics` costs next to nothing.
+`metrics.functional` has the formulas as functions of tensors; the classes here only accumulate.
+Names are loaded on first use, so that `import metrics` is fast. All classes take the keyword
+arguments of `torchmetrics.Metric` and support `merge_state`; `metrics.accumulate.DanceMetric` says
+how to log them from a LightningModule.
 
-Four classes are torchmetrics' own, unchanged. PSNR and SSIM need nothing more. FID and LPIPS fetch
-weights by themselves when they are made, so nothing here makes one; make yours with
+Four classes are those of torchmetrics, unchanged. PSNR and SSIM need nothing else. FID and LPIPS
+may download weights when they are constructed; construct them with
 
     FrechetInceptionDistance(network)              # any nn.Module; nothing is downloaded
     FrechetInceptionDistance(feature_extractor_weights_path="inception.pth")  # torch-fidelity
     LearnedPerceptualImagePatchSimilarity("alex")  # torchvision; downloads AlexNet unless
                                                    # $TORCH_HOME/hub/checkpoints holds it
 
-and without the package that a line names, it says which one to install.
+If a package that they need is missing, torchmetrics names it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The published relatives of the alignment score, each averaged over clips."""
+"""Published scores related to 2D-MM Align, each averaged over clips."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from metrics.motion_source import MotionMusicMetric, beats_of
 class BeatF1(MotionMusicMetric):
     """F1 of motion beats as estimates of the music beats, one to one within 70 ms.
 
-    The matching of `mir_eval.beat.f_measure` (Davies et al. 2009). Its level under chance depends
+    Beats are matched as in `mir_eval.beat.f_measure` (Davies et al. 2009). The chance level depends
     on the rhythm of the motion, so it is measured by 128 circular shifts of the motion beats.
 
     `compute()` returns `f1`, `chance`, `corrected` ((f1 - chance) / (1 - chance), averaged over
@@ -75,9 +75,9 @@ class BeatF1(MotionMusicMetric):
 
 
 class PhaseCosine(MotionMusicMetric):
-    """Mean of cos(2 pi phase) over motion beats between music beats: 1 on, -1 off the beat.
+    """Mean of cos(2 pi phase) over motion beats between music beats: 1 on the beat, -1 between.
 
-    No tolerance to choose, and its chance level is 0 whatever the tempo. `compute()` returns one
+    It has no tolerance, and its chance level is 0 at any tempo. `compute()` returns one
     number, the mean over clips.
 
     Args:
@@ -101,9 +101,9 @@ class PhaseCosine(MotionMusicMetric):
 class BeatAlignmentScore(ClipMean):
     """BAS as published: presets "mint" (AIST++), "bailando" and "mace".
 
-    Kept as the papers have it, so without sub-frame times, gate, window or chance correction: use
-    it to read the literature, and `MotionMusicAlignment2D` to compare methods. `compute()`
-    returns one number, the mean over clips; clips without a beat score 0.
+    It is computed as in the papers, without sub-frame times, gate, window or chance correction: use
+    it for comparison with published numbers, and `MotionMusicAlignment2D` to compare methods.
+    `compute()` returns one number, the mean over clips; clips without a beat score 0.
 
     Args:
         preset: Which publication to follow (`metrics.functional.PRESETS`).
@@ -156,9 +156,9 @@ class BeatAlignmentScore(ClipMean):
 class AVAlign(ClipMean):
     """AV-Align (TempoTokens, Yariv et al. 2024): peaks of flow against onsets of sound.
 
-    Intersection over union, one to one, strictly within a frame. It looks at peaks of the motion,
-    not minima, and at onsets, not beats. `compute()` returns `av_align` and `empty`, the share of
-    clips in which neither was found (each scores 0; the published code divides by zero).
+    Intersection over union of pairs strictly within one frame. It compares peaks of the motion
+    instead of minima with onsets instead of beats. `compute()` returns `av_align` and `empty`, the
+    share of clips in which neither was found (each scores 0; the published code divides by zero).
 
     Args:
         flow: Optical flow for videos: "farneback" as published, or "dis".

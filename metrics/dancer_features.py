@@ -1,9 +1,9 @@
-"""A small feature network that is trained on rendered dancers.
+"""A small feature network trained on rendered dancers.
 
-It is trained to tell from sixteen frames how a rendered dancer stands and moves, in which genre,
-and at which playback rate. `dabfusion study features` trains it in a few minutes of one processor
-core and measures what distances over it notice; the weights that ship are that command's. Its
-numbers have their own scale: compare them with each other, never with published FVD.
+It is trained to predict pose, motion, genre and playback rate of a rendered dancer from sixteen
+frames. `dabfusion study features` trains it in a few minutes of one processor
+core and measures which changes its distances detect; the included weights come from it. Distances
+have their own scale: compare them with each other, not with published FVD.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-#: The weights that ship, in half precision.
+#: The included weights, in half precision.
 WEIGHTS = Path(__file__).parent / "weights" / "dancer_features.safetensors"
 #: Features of a video.
 DIMENSION = 64
@@ -26,10 +26,10 @@ STRIDE = 8
 
 
 class DancerNetwork(nn.Module):
-    """Two-dimensional convolutions on every frame and its change, three-dimensional ones over all.
+    """2-D convolutions on every frame and its change, followed by 3-D convolutions.
 
-    Normalized within each window; without the change of every pixel from frame to frame it does
-    not learn to see motion.
+    Normalized within each window. Without the changes between frames as input it does not learn
+    motion.
     """
 
     def __init__(self) -> None:
@@ -65,8 +65,8 @@ class DancerVideoFeatures(nn.Module):
     """A `FeatureExtractor` of 64 features: the mean of `DancerNetwork` over a video's windows.
 
     Args:
-        weights: file of weights, as `dabfusion study features` writes it; by default those that
-            ship.
+        weights: file of weights, as `dabfusion study features` writes it; by default the
+            included ones.
 
     Raises:
         FileNotFoundError: there is no such file.

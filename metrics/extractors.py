@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 @runtime_checkable
 class FeatureExtractor(Protocol):
-    """What the distances need to know of a network."""
+    """Interface of the networks for the distances."""
 
     @property
     def dimension(self) -> int:
@@ -64,7 +64,7 @@ class TorchScriptExtractor(nn.Module):
         if sha256 is not None and found != sha256.lower():
             raise ValueError(
                 f"{path} has SHA-256 {found}, expected {sha256}: the file is damaged or another "
-                "one; fetch it again."
+                "file; download it again."
             )
         self.call = call
         self.network = torch.jit.load(str(path), map_location="cpu").eval()
@@ -95,7 +95,7 @@ def file_sha256(path: str | Path) -> str:
 def fetch_weights(url: str, path: str | Path, sha256: str) -> Path:
     """Download a file and keep it only if its hash is the expected one.
 
-    Nothing else in this package goes to the network. A file that is already there with the right
+    Nothing else in this package uses the network. A file that is already there with the right
     hash is not fetched again.
 
     Args:

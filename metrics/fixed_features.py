@@ -1,8 +1,8 @@
-"""Convolutions with fixed random weights: what a trained feature network is measured against.
+"""Convolutions with fixed random weights, a baseline for trained feature networks.
 
-They have learned nothing: their features are oriented edges and blobs in space and time, pooled.
-`dabfusion study features` finds that distances over them hardly notice damaged motion, which is why
-`DancerVideoFeatures` is the default. Their numbers have their own scale.
+Their features are pooled responses to edges and blobs in space and time. `dabfusion study features`
+shows that distances over them hardly react to damaged motion, which is why `DancerVideoFeatures` is
+the default. Distances have their own scale.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""2D-MM Align: do the minima of a dancer's speed fall on the beats of the music?
+"""2D-MM Align: are the minima of a dancer's speed on the beats of the music?
 
 Background: dance changes direction on the beat, and the body is slowest where it turns. The Beat
-Alignment Score (AIST++, Li et al. 2021) asks how near the minima of the joints' speed lie to the
-music beats. DabFusion names a "2D Motion-Music Alignment Score" that builds on it without giving
-the formula, so what follows is a BAS-style score of this project, exactly defined here; it is
-not the authors' code.
+Alignment Score (AIST++, Li et al. 2021) measures how near the minima of the joints' speed are to
+the music beats. DabFusion names a "2D Motion-Music Alignment Score" that builds on it without
+giving the formula, so this is a BAS-style score of this project, defined here; it is not the
+authors' code.
 
 Steps: (1) the speed of every step from one frame to the next, from optical flow with the camera's
 motion taken out, from the model's latent flow or from keypoints; (2) clips slower than 2 pixels
 a second (in frames of 128) have no motion beats; (3) motion beats are the strict and prominent
 minima of the speed smoothed by 0.05 s, placed between frames by a parabola; (4) beats outside
 [1 / fps, (T - 2) / fps] are dropped from both lists; (5) BAS with sigma = 0.05 s; (6) its level
-under chance, E0, is subtracted: (BAS - E0) / (1 - E0). A raw BAS of 0.2 is what random motion
-gets; only the corrected score can be compared between tempi, tolerances and frame rates.
+under chance, E0, is subtracted: (BAS - E0) / (1 - E0). Random motion has a raw BAS of about 0.2;
+only the corrected score can be compared between tempos, tolerances and frame rates.
 
 All times are seconds from the clip's first frame, never frames.
 """

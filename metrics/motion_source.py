@@ -1,4 +1,4 @@
-"""Metrics of motion against music: one way in for every source of motion."""
+"""Base class of metrics that compare motion with music, for every source of motion."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def motion_signal(
     frames: Tensor | None = None,
     flow: FlowMethod = "farneback",
 ) -> MotionSignal:
-    """The motion signal of whichever source is given.
+    """Compute the motion signal of the given source.
 
     Args:
         video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
@@ -78,7 +78,7 @@ def motion_signal(
 class MotionMusicMetric(ClipMean):
     """A score of motion beats against music beats, averaged over clips.
 
-    Subclasses say in `score` what is computed for a batch. In a `MetricCollection`, compute the
+    Subclasses compute the values of a batch in `score`. In a `MetricCollection`, compute the
     motion once with `motion_signal` and give every metric `motion=`.
     """
 
@@ -110,8 +110,8 @@ class MotionMusicMetric(ClipMean):
         Args:
             video: (B, T, 3, H, W) uint8 or floating point in [0, 1]; or what `motion` takes.
             fps: frames per second; needed.
-            music_beats: needed; (B, N) seconds from the clip's first frame, NaN-padded. Beats just
-                outside the clip are welcome: the controls move them into it.
+            music_beats: needed; (B, N) seconds from the clip's first frame, NaN-padded. Include
+                beats just outside the clip: the controls shift them into it.
             latent_flow: (B, T, 3, h, w) instead of `video`.
             keypoints: (B, T, J, 2 or 3) in pixels instead of `video`.
             motion: a `MotionSignal` or speeds (B, T - 1) in pixels per second instead of `video`.
@@ -149,11 +149,11 @@ class MotionMusicMetric(ClipMean):
 
     @abstractmethod
     def score(self, signal: MotionSignal, fps: float, music: Tensor) -> dict[str, Tensor]:
-        """The values of each clip: a tensor (B,) for every name."""
+        """Return the values of each clip: a tensor (B,) for every name."""
 
 
 def beats_of(signal: MotionSignal, fps: float) -> tuple[Tensor, Tensor]:
-    """Motion beats (B, M) inside the observable window, and the window (B, 2), both in seconds."""
+    """Return motion beats (B, M) in the observable window, and the window (B, 2), in seconds."""
     window = observable_window(signal.frames, fps).to(signal.speed.device)
     beats = motion_beats(signal.speed, fps, moving=signal.moving)
     return keep_inside(beats, window), window

@@ -57,7 +57,7 @@ class _VideoDistance(DanceMetric):
         return video.detach().to(self.kind.device, torch.float64)
 
     def check(self, counts: tuple[int, int]) -> None:
-        """Refuse to compute from too few or from mixed videos.
+        """Check that there are enough videos, of one kind.
 
         Raises:
             ValueError: fewer than two videos on a side, or videos of different lengths or sizes.
@@ -75,7 +75,7 @@ class _VideoDistance(DanceMetric):
             )
 
     def describe(self, counts: tuple[int, int]) -> dict[str, Any]:
-        """What a number of this metric depends on; see `check_comparable`."""
+        """Return what a result of this metric depends on; see `check_comparable`."""
         frames, height, width = self.kind.reshape(-1, 6).amax(0)[:3].tolist()
         return {
             "metric": type(self).__name__,
@@ -170,7 +170,7 @@ class FrechetVideoDistance(_VideoDistance):
         return frechet_from_moments(*true, *made)
 
     def protocol(self) -> dict[str, Any]:
-        """What the number depends on."""
+        """Return what the result depends on; see `check_comparable`."""
         return self.describe(self._counts())
 
     def _counts(self) -> tuple[int, int]:
@@ -232,7 +232,7 @@ class KernelVideoDistance(_VideoDistance, SampleMetric):
         return self.stored("true"), self.stored("generated")
 
     def protocol(self) -> dict[str, Any]:
-        """What the number depends on."""
+        """Return what the result depends on; see `check_comparable`."""
         true, made = self.samples()
         return self.describe((len(true), len(made)))
 
@@ -242,7 +242,7 @@ class KernelVideoDistance(_VideoDistance, SampleMetric):
 
 
 def check_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
-    """Refuse to put two distances side by side that are not measured alike.
+    """Check that two distances were measured in the same way.
 
     Args:
         first: `protocol()` of one metric.

@@ -1,4 +1,4 @@
-"""Metrics of the video alone: consistency over time, shakiness, variety, memorization."""
+"""Metrics of videos without music: temporal consistency, shakiness, diversity, memorization."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from metrics.motion_source import motion_signal
 
 
 class WarpError(ClipMean):
-    """Temporal consistency: mean squared difference of a frame and the last one moved by the flow.
+    """Temporal consistency: mean squared difference of a frame and the warped previous frame.
 
-    Lai et al. 2018. Pixels that were hidden before, or outside, are left out. `compute()` returns
-    one number in [0, 1], the mean over clips; a still video scores 0, so read it beside the motion.
+    Lai et al. 2018. Pixels that were occluded or outside before are left out. `compute()` returns
+    one number in [0, 1], the mean over clips. A still video has 0: report the motion as well.
 
     Args:
         flow: Optical flow method, "farneback" or "dis".
@@ -63,7 +63,7 @@ class MotionJerk(ClipMean):
     """Shakiness: mean absolute second derivative of the motion signal, pixels per second cubed.
 
     It grows with the amount of motion and with the frame rate: compare clips of one frame rate,
-    beside true ones. `compute()` returns one number, the mean over clips.
+    with true ones. `compute()` returns one number, the mean over clips.
 
     Args:
         flow: Optical flow for videos, "farneback" or "dis".

@@ -100,7 +100,9 @@ def _diffusion_parts(run: ResolvedRun, caches: Caches, max_statistics: int) -> S
     def export(folder: Path, notes: dict[str, Any]) -> None:
         # The empty background and typical place of a dancer, for people cut out of an image.
         scene = training_scene(settings)
-        rendered = any(truth is not None for truth in run.data.index.table["beats_truth"].to_pylist())
+        rendered = any(
+            truth is not None for truth in run.data.index.table["beats_truth"].to_pylist()
+        )
         notes = {**notes, "rendered_dancers": rendered}
         build_pipeline(settings, module, notes, scene).save_pretrained(folder)
 

@@ -1,12 +1,12 @@
 """The Beat Alignment Score (BAS) and its level under chance.
 
-BAS asks how near each beat of one list lies to the closest beat of the other:
+BAS measures how near each beat of one list is to the closest beat of the other:
 
     BAS(q, t) = mean over q of exp(-min_t (q - t)^2 / (2 sigma^2))        AIST++, Li et al. 2021
 
-Its value for beats that have nothing to do with each other is not zero: it grows with sigma and
-with the number of targets (about 0.21 for sigma = 50 ms at 100 beats per minute). So a raw value
-cannot be read without that level, which `alignment_chance` gives in closed form.
+Its value for unrelated beats is not zero: it grows with sigma and
+with the number of targets (about 0.21 for sigma = 50 ms at 100 beats per minute). So a raw
+value can only be interpreted with that level, which `alignment_chance` gives in closed form.
 
 Beats: (B, N) tensors of seconds, ascending, padded with NaN (see `metrics.functional.beats`).
 """
@@ -112,7 +112,7 @@ def correct_for_chance(score: Tensor, chance: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AlignmentScores:
-    """What is known about the alignment of each clip; every field is a tensor (B,)."""
+    """Alignment of each clip; every field is a tensor (B,)."""
 
     corrected: Tensor
     """(BAS - E0) / (1 - E0), the headline; 0 where a list is empty."""
@@ -141,7 +141,7 @@ def align(
         window: (2,) or (B, 2) seconds; beats outside are dropped from both lists
             (see `observable_window`).
         sigma: standard deviation of the kernel in seconds.
-        direction: which list asks; chance is that of the asking list.
+        direction: which beats are the queries; the chance level is that of the queries.
 
     Raises:
         ValueError: an unknown direction, or different numbers of clips.

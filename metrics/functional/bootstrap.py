@@ -1,7 +1,7 @@
-"""Intervals for means over clips that share music.
+"""Confidence intervals for means over clips that share songs.
 
-Clips of the same piece are not independent: their music beats, and often their choreographies,
-are the same. Resampling pieces instead of clips keeps the interval honest.
+Clips of the same song are not independent: their music beats, and often their choreographies, are
+the same. The bootstrap therefore resamples songs instead of clips.
 """
 
 from __future__ import annotations

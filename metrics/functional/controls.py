@@ -1,7 +1,7 @@
-"""Controls: the same score with music that the dancer did not dance to.
+"""Controls: the same score with music that does not belong to the dance.
 
-A score only means something beside what it is for the wrong music. Two kinds of wrong music:
-the clip's own beats moved by parts of a beat, and the beats of other clips.
+A score must be compared with that of wrong music. There are two kinds: the clip's own beats shifted
+by fractions of a beat, and the beats of other clips.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def align_shifted(
     sigma: float = SIGMA_S,
     direction: Direction = "motion_to_music",
 ) -> Tensor:
-    """Corrected scores with the music moved by parts of a beat.
+    """Compute corrected scores with the music shifted by fractions of a beat.
 
     Args:
         motion: (B, M) motion beats in seconds, NaN-padded.
@@ -66,7 +66,7 @@ def align_across(
     sigma: float = SIGMA_S,
     direction: Direction = "motion_to_music",
 ) -> AlignmentScores:
-    """Scores of every clip's motion with every clip's music.
+    """Score the motion of every clip with the music of every clip.
 
     Args:
         motion: (B, M) motion beats in seconds, NaN-padded.

@@ -25,7 +25,7 @@ F1_SHIFTS = 128
 
 
 def match_count(first: Tensor, second: Tensor, tolerance: float, strict: bool = False) -> Tensor:
-    """Largest number of one-to-one pairs whose beats lie within the tolerance.
+    """Return the largest number of one-to-one pairs of beats within the tolerance.
 
     Walking both ascending lists together and pairing whatever can be paired is optimal, since
     every beat has the same tolerance.
@@ -178,8 +178,8 @@ def beat_coverage_and_hit(
 ) -> tuple[Tensor, Tensor]:
     """Beat coverage and beat hit of generated music (CDCD, Zhu et al. 2023; LORIS, Yu et al. 2023).
 
-    Both lists are reduced to bins of one second. Music is compared with music: these two say
-    nothing about a video and stand here for reading the literature's tables.
+    Both lists are reduced to bins of one second. Music is compared with music: these two
+    do not evaluate videos and are included for comparison with published tables.
 
     Args:
         beats: (B, M) onsets of the generated music in seconds, NaN-padded.

@@ -1,12 +1,12 @@
-"""The motion signals of frames: this project's and AV-Align's, from one and the same flow.
+"""Motion signals of videos: that of 2D-MM Align and that of AV-Align, from the same optical flow.
 
-Two things here are more than the definition of 2D-MM Align says, each switched off by an argument
-and each with what it changes measured in the study of the metric:
+Two steps go beyond the definition of 2D-MM Align. Each can be switched off by an argument, and the
+study of the metric measures its effect:
 
-* frames are steadied before the flow (`steady_camera`), because the flow's median alone does not
-  take a shaking camera out where the background has little texture;
-* the gate leaves the frame's edge out (`edge`), where Farneback's flow of a still, slightly noisy
-  video runs wild and would open it.
+* frames are stabilized before the flow (`steady_camera`), because the median of the flow does not
+  remove a shaking camera where the background has little texture;
+* the gate ignores the frame's edge (`edge`), where Farneback's flow of a still, slightly noisy
+  video has large errors.
 
 Shape letters: B clips, T frames, S = T - 1 steps, H W pixels.
 """
@@ -40,7 +40,7 @@ Plane = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Watched:
-    """What one clip of T frames came to, in pixels per step."""
+    """Motion of one clip of T frames, in pixels per step."""
 
     speed: Plane
     """(T - 1,) mean length of the flow without the camera's part."""

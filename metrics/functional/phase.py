@@ -1,4 +1,4 @@
-"""Where between two music beats a motion beat falls, and music moved by a part of a beat.
+"""Phase of motion beats between music beats, and music shifted by a fraction of a beat.
 
 Beats: (B, N) tensors of seconds, ascending, padded with NaN.
 """
@@ -48,7 +48,7 @@ def phase_cosine(motion: Tensor, music: Tensor) -> Tensor:
 
 
 def shift_beats(beats: Tensor, fraction: float | Tensor) -> Tensor:
-    """Move every beat by a part of the local beat interval.
+    """Shift every beat by a fraction of the local beat interval.
 
     The list is first continued by one interval on either side, so that a clip's window stays
     covered, and then read between its beats: b_i + fraction (b_{i+1} - b_i). It follows changes

@@ -1,4 +1,4 @@
-"""Temporal consistency: does the next frame look like the last one, moved by the flow?"""
+"""Temporal consistency: compare each frame with the previous one, warped by optical flow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from metrics.functional.optical_flow import FlowMethod, optical_flow
 
 
 def warp(images: Tensor, flow: Tensor) -> Tensor:
-    """Look up each pixel of `images` at its place plus the flow, bilinearly.
+    """Sample each pixel of `images` at its position plus the flow, bilinearly.
 
     Args:
         images: (N, C, H, W).
@@ -41,9 +41,9 @@ def inside_frame(flow: Tensor) -> Tensor:
 
 
 def visible_before(backward: Tensor, forward: Tensor) -> Tensor:
-    """Pixels that could be seen in the frame before (Sundaram et al. 2010).
+    """Find the pixels that were visible in the previous frame (Sundaram et al. 2010).
 
-    A pixel is taken for occluded when going back and forth does not lead home:
+    A pixel is occluded if backward and forward flow do not cancel:
     |b + f(x + b)|^2 >= 0.01 (|b|^2 + |f(x + b)|^2) + 0.5.
 
     Args:
