@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from experiments.errors import SettingsError
 
     if args.table:
-        from experiments.evaluation.protocol import score_table
+        from experiments.evaluation.evaluations import score_table
         from experiments.reports.tables import markdown_table
 
         print(markdown_table(*score_table(args.table, args.mix)))

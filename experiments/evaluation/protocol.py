@@ -13,13 +13,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from datamodules.files import replacing, write_text
 from experiments.config.load import Settings
-from experiments.errors import SettingsError
 from experiments.evaluation.clips import Row, summarise
 from experiments.evaluation.folder import FolderOptions, FolderScores
 from experiments.runs.manifest import data_digest
@@ -28,30 +27,6 @@ from metrics.functional.bootstrap import Interval
 
 #: Version of the format of the three files.
 FORMAT = 1
-#: Columns of `clips.csv` that are not scores.
-NAMES = ("clip", "music_id")
-#: Scores that `score_table` shows, in this order.
-HEADLINES = (
-    *("corrected", "raw", "chance", "control_difference", "other_difference", "f1_corrected"),
-    *("phase_cosine", "av_align", "warp_error", "psnr", "ssim", "frechet", "kernel"),
-)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What the files of one evaluation say."""
-
-    protocol: Mapping[str, Any]
-    protocol_hash: str
-    clips: tuple[str, ...]
-    music: tuple[str, ...]
-    """Music id of each clip."""
-    scores: Mapping[str, tuple[float, ...]]
-    """Per-clip scores; columns that hold nothing are left out."""
-    means: Mapping[str, Interval]
-    """Means of the scores, and the distances to a reference."""
-    failures: Sequence[Mapping[str, str]]
-    """`name` and `reason` of each video that was not scored."""
 
 
 def protocol_hash(content: object) -> str:
@@ -165,7 +140,7 @@ def write_evaluation(
     """
     import pandas as pd
 
-    table = pd.DataFrame(list(rows), columns=list(rows[0]) if rows else list(NAMES))
+    table = pd.DataFrame(list(rows), columns=list(rows[0]) if rows else ["clip", "music_id"])
     text = table.to_csv(index=False, float_format="%.6f", na_rep="nan", lineterminator="\n")
     write_text(out / "clips.csv", text)
     with replacing(out / "clips.parquet") as temporary:
@@ -182,105 +157,9 @@ def write_evaluation(
     write_text(out / "protocol.json", json.dumps(dict(protocol), indent=2) + "\n")
 
 
-def read_evaluation(folder: Path) -> Evaluation:
-    """Read an evaluation and verify that its files belong together.
-
-    Raises:
-        SettingsError: The folder holds no evaluation, or one of another format, or one whose
-            protocol was changed by hand.
-    """
-    import pandas as pd
-
-    try:
-        protocol = json.loads((folder / "protocol.json").read_text("utf-8"))
-        summary = json.loads((folder / "scores.json").read_text("utf-8"))
-        stated, version = protocol["hash"], protocol["format"]
-        means = {
-            name: _interval(value)
-            for name, value in {**summary["means"], **summary["distances"]}.items()
-        }
-        table = pd.read_csv(folder / "clips.csv", dtype=dict.fromkeys(NAMES, str))
-        clips, music = (tuple(table[name]) for name in NAMES)
-        scores = table.drop(columns=list(NAMES)).apply(pd.to_numeric, errors="coerce")
-        columns = {
-            name: tuple(map(float, scores[name])) for name in scores.dropna(axis=1, how="all")
-        }
-        matching = stated == summary["protocol_hash"]
-        failures = summary["failures"]
-    except FileNotFoundError as error:
-        missing = Path(error.filename).name
-        raise SettingsError(
-            f'"{folder}" holds no evaluation ({missing} is missing); run `dabfusion evaluate`.'
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingsError(
-            f'"{folder}" holds no readable evaluation ({error}); run `dabfusion evaluate` again.'
-        ) from error
-    if version != FORMAT:
-        raise SettingsError(
-            f'"{folder}" holds an evaluation of format {version}, but this version reads format '
-            f"{FORMAT}; run `dabfusion evaluate` again."
-        )
-    bare = {key: value for key, value in protocol.items() if key != "hash"}
-    if not matching or protocol_hash(bare) != stated:
-        raise SettingsError(
-            f'"{folder}" holds a protocol that does not belong to its scores; run `dabfusion '
-            "evaluate` again."
-        )
-    return Evaluation(protocol, stated, clips, music, columns, means, failures)
-
-
-def score_table(folders: Sequence[Path], mix: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Compare evaluations side by side.
-
-    Args:
-        folders: Evaluations, or run folders that hold one.
-        mix: Whether to show them although their protocols differ.
-
-    Returns:
-        Header and rows of a table.
-
-    Raises:
-        SettingsError: Protocols differ and `mix` is not set; all differences are named.
-    """
-    places = [inner if (inner := f / "evaluation").is_dir() else f for f in folders]
-    read = [read_evaluation(place) for place in places]
-    first = read[0].protocol
-    for folder, evaluation in zip(folders, read, strict=True):
-        protocol = evaluation.protocol
-        if protocol["hash"] != first["hash"] and not mix:
-            different = [
-                f"{key} {_brief(first.get(key))} and {_brief(protocol.get(key))}"
-                for key in sorted({*first, *protocol} - {"hash"})
-                if first.get(key) != protocol.get(key)
-            ]
-            raise SettingsError(
-                f'"{folders[0]}" and "{folder}" were scored by different protocols '
-                f"({'; '.join(different)}); evaluate them alike, or add --mix."
-            )
-    names = [name for name in HEADLINES if any(name in found.means for found in read)]
-    rows = [
-        [
-            str(folder),
-            str(len(found.clips)),
-            *(cell(found.means.get(name)) for name in names),
-            found.protocol_hash,
-        ]
-        for folder, found in zip(folders, read, strict=True)
-    ]
-    return ["evaluation", "clips", *names, "protocol"], rows
-
-
 def cell(interval: Interval | None) -> str:
     """Return `mean [low, high]` with three decimals; a dash where there is no value."""
     return "-" if interval is None or math.isnan(interval.mean) else interval.text(3)
-
-
-def _interval(value: Mapping[str, Any]) -> Interval:
-    mean, low, high = (
-        math.nan if value[key] is None else float(value[key]) for key in ("mean", "low", "high")
-    )
-    return Interval(mean, low, high, value.get("clips", 0), value.get("clusters", 0))
 
 
 def _plain(interval: Interval) -> dict[str, Any]:
@@ -288,8 +167,3 @@ def _plain(interval: Interval) -> dict[str, Any]:
         key: None if isinstance(value, float) and math.isnan(value) else value
         for key, value in asdict(interval).items()
     }
-
-
-def _brief(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

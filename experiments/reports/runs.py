@@ -12,7 +12,7 @@ from typing import Any
 from experiments.config.load import current_values
 from experiments.config.yaml_text import read_mapping
 from experiments.errors import SettingsError
-from experiments.reports.evaluations import Evaluation, read_evaluations
+from experiments.evaluation.evaluations import Evaluation, read_evaluations
 from experiments.runs.folder import RunFolder
 
 #: Settings that only say where a run is and how it is logged.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.reports.evaluations import Evaluation
+from experiments.evaluation.evaluations import Evaluation
 from experiments.reports.metric_names import FIRST_METRICS
 from experiments.reports.runs import RunRecord
 from metrics.functional.bootstrap import Interval, cluster_bootstrap

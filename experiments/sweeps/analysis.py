@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.reports.evaluations import read_evaluation
+from experiments.evaluation.evaluations import read_evaluation
 from experiments.sweeps.store import SweepStore, text_of
 from experiments.sweeps.worker import read_result
 from metrics.functional.bootstrap import Interval, cluster_bootstrap, t_interval

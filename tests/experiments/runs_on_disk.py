@@ -1,6 +1,5 @@
 """Run folders like those of `dabfusion train` and `dabfusion evaluate`, without training."""
 
-import csv
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -8,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
+
+from experiments.evaluation.protocol import FORMAT, with_hash, write_evaluation
 
 MANIFEST = {
     "format": 1,
@@ -52,15 +54,15 @@ def add_evaluation(
     folder: str = ".",
 ) -> None:
     """Add an evaluation with one clip per score and two clips per song."""
+    clips = [f"clip{i:02}" for i in range(len(next(iter(scores.values()))))]
+    rows = [
+        {"clip": clip, "music_id": f"mBR{i // 2}", **{k: v[i] for k, v in scores.items()}}
+        for i, clip in enumerate(clips)
+    ]
+    protocol = {"format": FORMAT, "fps": 10, "frames": 40, "data_digest": f"data-of-{digest}"}
     place = run / "evaluation" / folder
-    place.mkdir(parents=True, exist_ok=True)
-    protocol = {"hash": digest, "fps": 10, "frames": 40, "data_digest": f"data-of-{digest}"}
-    (place / "protocol.json").write_text(json.dumps(protocol))
-    with (place / "clips.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["clip", "music_id", *scores])
-        for i, values in enumerate(zip(*scores.values(), strict=True)):
-            writer.writerow([f"clip{i:02}", f"mBR{i // 2}", *values])
+    write_evaluation(place, with_hash(protocol), rows, {})
+    pd.DataFrame(rows).to_csv(place / "clips.csv", index=False)  # more digits, for comparisons
 
 
 def add_sample(run: Path, video: Path, clip: str, step: int = 100) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from datamodules.files import VIDEO_SUFFIXES
 from experiments.errors import SettingsError
-from experiments.reports.evaluations import CLIP_COLUMNS, read_clip_scores
+from experiments.evaluation.evaluations import CLIP_COLUMNS, read_clip_scores
 
 if TYPE_CHECKING:
     from pandas import DataFrame

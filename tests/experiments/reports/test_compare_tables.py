@@ -69,8 +69,8 @@ def test_scores_of_one_protocol_count_once(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", {})
     for digest, folder in (("p1", "."), ("p1", "test"), ("p2", "val")):
         add_evaluation(run, digest, {"corrected": [0.1, 0.2]}, folder=folder)
-    found = [evaluation.protocol_hash for evaluation in read_run(run, "a").evaluations]
-    assert found == ["p1", "p2"]
+    found = [e.protocol["data_digest"] for e in read_run(run, "a").evaluations]
+    assert found == ["data-of-p1", "data-of-p2"]
 
 
 def _empty(folder: Path) -> Path:

@@ -178,8 +178,8 @@ def test_trials_of_different_protocols_are_not_compared(store: SweepStore, tmp_p
     mixed = SweepStore(tmp_path / "copy", store.sweep, [])
     for number in (15, 16, 17):
         (folder,) = (mixed.root / "trials").glob(f"trial-{number:03d}-*")
-        other = folder / "evaluation" / "protocol.json"
-        other.write_text(json.dumps({"hash": "another"}))
+        rows = pd.read_csv(folder / "evaluation" / "clips.csv")
+        add_evaluation(folder, "another", {n: list(rows[n]) for n in rows.columns[2:]})
     report = write_sweep_report(mixed, tmp_path / "report").read_text()
     assert "scored by 2 protocols" in report
     with (tmp_path / "report" / "differences.csv").open() as file:
