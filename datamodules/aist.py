@@ -63,19 +63,19 @@ class AISTDataModule(LightningDataModule):
     any number of processes.
 
     Args:
-        root: the prepared folder.
-        rule: how training clips are cut.
+        root: The prepared folder.
+        rule: How training clips are cut.
         view: `clips` of T frames, or `pairs` of frames of them (T = 2).
-        split: which video belongs where.
-        content: what batches carry.
-        loading: batch sizes, processes, memory.
+        split: Which video belongs where.
+        content: What batches carry.
+        loading: Batch sizes, processes, memory.
         beats: `tracked`, or `truth` for the renderer's own.
-        seed: of order and pairs.
-        evaluation_stride: prepared frames between validation (test) clips; 0 for no overlap.
-        pairs_per_clip: pairs drawn of each clip an epoch.
+        seed: Of order and pairs.
+        evaluation_stride: Prepared frames between validation (test) clips; 0 for no overlap.
+        pairs_per_clip: Pairs drawn of each clip an epoch.
 
     Raises:
-        DataError: the folder is not prepared, or its rate is lower than the clips'.
+        DataError: The folder is not prepared, or its rate is lower than the clips'.
     """
 
     root: Path

@@ -78,7 +78,7 @@ class AistName:
 
     @property
     def tempo_bpm(self) -> float | None:
-        """Beats per minute that the name promises; None without music."""
+        """Beats per minute stated by the name; None without music."""
         return tempo_of(self.music) if self.music else None
 
     def with_camera(self, camera: str) -> AistName:
@@ -96,11 +96,11 @@ def parse(name: str) -> AistName:
     """Parse a name without folder or extension.
 
     Raises:
-        AistNameError: the name does not follow the pattern, or a field has no known value.
+        AistNameError: The name does not follow the pattern, or a field has no known value.
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise AistNameError(f"{name[:80]!r} is no AIST name such as gBR_sBM_c01_d04_mBR0_ch01.")
+        raise AistNameError(f"{name[:80]!r} is not an AIST name such as gBR_sBM_c01_d04_mBR0_ch01.")
     parts = match.groupdict()
     camera = "c" + parts["camera"]
     music, choreography = parts["music"], parts["choreography"]
@@ -129,7 +129,7 @@ def _check(found: AistName, name: str) -> None:
     if found.music is not None:
         tempo_of(found.music)
     if str(found) != name:
-        raise AistNameError(f"{name!r} is no AIST name; written properly it would be {found}.")
+        raise AistNameError(f"{name!r} is not an AIST name; the proper form is {found}.")
     solo = found.situation in ("BM", "FM")
     if solo and not (found.genre and len(found.dancers) == 1 and found.music):
         raise AistNameError(f"{name!r} needs a genre, one dancer and a piece of music.")
@@ -153,13 +153,14 @@ def tempo_of(music: str) -> float:
     """
     match = _MUSIC.fullmatch(music)
     if match is None or match["genre"] not in GENRES:
-        raise AistNameError(f"{music[:40]!r} is none of the sixty pieces mBR0, ..., mJB5.")
+        raise AistNameError(f"{music[:40]!r} is not one of the sixty pieces mBR0, ..., mJB5.")
     digit = int(match["digit"])
     return 110.0 + 5.0 * digit if match["genre"] == "HO" else 80.0 + 10.0 * digit
 
 
 def music_in(name: str) -> str | None:
-    """The piece that a name tells: of an AIST name its music, or the name if it is a piece."""
+    """Return the piece of music that a name states: the music of an AIST name, or the name itself
+    if it is a piece."""
     found = try_parse(name)
     if found is not None:
         return found.music

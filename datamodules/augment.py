@@ -1,4 +1,4 @@
-"""Mirroring and speed: what happens to a picture happens to key points and beats too."""
+"""Mirroring and speed: images, key points and beats are changed together."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def _swapped(name: str) -> str:
 
 
 MIRRORED_JOINTS = tuple(KEYPOINTS.index(_swapped(name)) for name in KEYPOINTS)
-"""For each joint its counterpart in the mirrored picture."""
+"""For each joint its counterpart in the mirrored image."""
 
 
 def mirror_frames(frames: Tensor) -> Tensor:
-    """(..., W) pictures with left and right exchanged."""
+    """(..., W) images with left and right exchanged."""
     return frames.flip(-1)
 
 
 def mirror_keypoints(points: Tensor) -> Tensor:
-    """(..., 17, 3) key points, x in [-1, 1], of the mirrored picture: a left hand becomes a right
+    """(..., 17, 3) key points, x in [-1, 1], of the mirrored image: a left hand becomes a right
     one, on the other side."""
     swapped = points[..., list(MIRRORED_JOINTS), :]
     return swapped * torch.tensor([-1.0, 1.0, 1.0], dtype=points.dtype)
@@ -38,11 +38,11 @@ def clip_beats(
 
     Args:
         beats_s: (N,) seconds of the whole sound track.
-        start_s: second of the track at the clip's first frame.
-        seconds: duration of the clip as it plays.
-        speed: how much faster than recorded it plays.
+        start_s: Second of the track at the clip's first frame.
+        seconds: Duration of the clip as it plays.
+        speed: How much faster than recorded it plays.
     """
     moved = (np.asarray(beats_s) - start_s) / speed
-    # A beat on the first frame must not fall off by rounding.
+    # A beat on the first frame must not be lost by rounding.
     inside = moved[(moved > -1e-6) & (moved < seconds - 1e-6)]
     return np.maximum(inside, 0.0).astype(np.float32)

@@ -1,10 +1,10 @@
-"""The one data contract: a batch of clips, as every stage, metric and sampler sees it.
+"""The data contract: a batch of clips, as used by every stage, metric and sampler.
 
 Shape letters: B batch, T frames, N beats, H W pixels, h w latent cells, J key points, F beat
 features, M music features, S audio samples.
 
 Time: frame k of a clip is at k / fps seconds; beats are seconds from the clip's first frame.
-Positions: -1 and 1 are the centres of the outer pixels, last axis (x, y).
+Positions: -1 and 1 are the centers of the outer pixels, last axis (x, y).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ClipBatch:
     latent_flow: Tensor | None = None
     """(B, T, 3, h, w): absolute sampling grid (x, y) in [-1, 1] and occlusion map in [0, 1]."""
     keypoints: Tensor | None = None
-    """(B, T, J, 3) float32: x, y in [-1, 1] (pixel centres) and visibility in [0, 1]."""
+    """(B, T, J, 3) float32: x, y in [-1, 1] (pixel centers) and visibility in [0, 1]."""
     valid: Tensor | None = None
     """(B, T) bool: False on frames padded behind the end of a video; None means all valid."""
 

@@ -1,8 +1,8 @@
-"""Features kept on disk, keyed by everything they depend on.
+"""Feature store on disk, keyed by everything that the features depend on.
 
 A store's folder carries the digest of its kind and settings (the checkpoint's digest, the data's
-digest, sizes, ...), so a changed checkpoint or setting looks into another folder and cannot read
-what is stale. Items are safetensors files, written whole or not at all, by any number of
+digest, sizes, ...), so a changed checkpoint or setting looks into another folder and never reads
+stale features. Items are safetensors files, written atomically by any number of
 processes and ranks at once.
 """
 
@@ -29,8 +29,8 @@ class FeatureStore:
     """Tensors by item id: `NAME@START` of a clip (see `windows`), or any file-name-like id.
 
     Args:
-        root: folder of all stores.
-        kind: what is stored, such as `latent_flow`; part of the path.
+        root: Folder of all stores.
+        kind: What is stored, such as `latent_flow`; part of the path.
         settings: JSON values that the features depend on; a change of any gives another store.
     """
 
@@ -43,7 +43,7 @@ class FeatureStore:
         return f"FeatureStore({self.kind}, {self.key})"
 
     def path(self, item_id: str) -> Path:
-        """Where an item lies: one folder a video keeps folders small."""
+        """Return the path of an item: one folder per video keeps folders small."""
         if "/" in item_id or item_id.startswith("."):
             raise ValueError(f"{item_id!r} cannot name a stored item.")
         name, _, clip = item_id.rpartition("@")
@@ -82,7 +82,7 @@ class FeatureStore:
         """The tensors of an item.
 
         Raises:
-            DataError: it is not stored under these settings, or damaged.
+            DataError: It is not stored under these settings, or damaged.
         """
         path = self.path(item_id)
         try:

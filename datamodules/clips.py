@@ -26,7 +26,7 @@ FrameChoice = Literal["all", "reference", "none"]
 
 @dataclass(frozen=True)
 class ClipContent:
-    """What a batch carries beside ids and beats."""
+    """What a batch contains in addition to ids and beats."""
 
     frames: FrameChoice = "all"
     """All frames, the first one only (with cached latent flow nothing else is needed), or none."""
@@ -108,7 +108,7 @@ class ClipDataset(Dataset[ClipBatch]):
             ),
             valid=None if bool(valid.all()) else valid,
         )
-        self._add_pictures(batch, windows, [f for f, _ in frames])
+        self._add_frames(batch, windows, [f for f, _ in frames])
         self._add_music(batch, windows, sounds, [f for f, _ in frames])
         if self.content.latent_flow is not None:
             flows = [self._flow(key)[c] for key, c in zip(ids, chosen, strict=True)]
@@ -154,7 +154,7 @@ class ClipDataset(Dataset[ClipBatch]):
         )
         return torch.from_numpy(whole[chosen])
 
-    def _add_pictures(
+    def _add_frames(
         self, batch: ClipBatch, windows: list[Window], frames: list[NDArray[np.int64]]
     ) -> None:
         loader = self.loader
@@ -211,10 +211,10 @@ class ClipDataset(Dataset[ClipBatch]):
 
 
 class FramePairDataset(ClipDataset):
-    """Two frames of a clip, reference and driving: what stage 1 learns from.
+    """Two frames of a clip, reference and driving: the training data of stage 1.
 
     Which two depends on seed, epoch and place alone. They are drawn from the same windows that
-    stage 2 sees, in either order, so that flow is learnt over the distances it will be used for.
+    stage 2 sees, in either order, so that flow is learned over the distances it will be used for.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Is this data fit to train on? The checks read the index and the small files beside it, and no
+"""Checks of a prepared folder before training. They read the index and the feature files, but no
 video, so they take seconds.
 
-A finding is an `error` (training on it would be wrong: leakage, no training split, beats that are
-missing), a `warning` (a person should look), or a `note`. Only errors forbid training.
+A finding is an `error` (training would be wrong: leakage, no training split, missing beats), a
+`warning` (a person should look), or a `note`. Only errors forbid training.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OCTAVES = {1 / 3: "a third", 1 / 2: "half", 2 / 3: "two thirds", 3 / 2: "three 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check found."""
+    """One result of a check."""
 
     level: Level
     check: str
@@ -49,14 +49,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the doctor says."""
+    """Result of the checks."""
 
     summary: dict[str, Any]
     findings: list[Finding]
 
     @property
     def healthy(self) -> bool:
-        """Whether training may start."""
+        """Whether training may start (no errors)."""
         return not any(finding.level == "error" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class _Video:
-    """A row of the index, and what a split asks of it."""
+    """A row of the index with the attributes that splits need."""
 
     row: dict[str, Any]
 
@@ -88,11 +88,11 @@ def diagnose(root: Path, rule: SplitRule | None = None) -> Diagnosis:
     """Check a prepared folder.
 
     Args:
-        root: the folder.
-        rule: how it will be split; None for `auto`.
+        root: The folder.
+        rule: How it will be split; None for `auto`.
 
     Raises:
-        DataError: the folder is not prepared, or a split list cannot be read.
+        DataError: The folder is not prepared, or a split list cannot be read.
     """
     index = read_index(root)
     videos = [_Video(row) for row in index.table.to_pylist()]
@@ -207,10 +207,10 @@ def _durations(videos: list[_Video]) -> Iterator[Finding]:
         if row["source_largest_gap_s"] > max(0.25, 2.5 / row["source_fps"]):
             gaps.append(f"{video.name}: {row['source_largest_gap_s']:.2f} s")
     if differing:
-        message = "sound and picture differ in length (sound minus picture)"
+        message = "sound and video differ in length (sound minus video)"
         yield Finding("warning", "durations", message, differing)
     if gaps:
-        message = "pictures are missing: a gap between neighbouring frames"
+        message = "frames are missing: a gap between neighboring frames"
         yield Finding("warning", "gaps", message, gaps)
 
 
@@ -261,7 +261,7 @@ def _claimed_rates(root: Path, videos: list[_Video]) -> Iterator[Finding]:
             "warning",
             "claimed_rates",
             "the file claims another frame rate than its time stamps have; clips are cut by time "
-            "stamp, so play one: if sound and picture drift apart, write it anew at the true rate",
+            "stamp, so play one: if sound and video drift apart, re-encode it at the true rate",
             differing,
         )
 
@@ -326,7 +326,7 @@ def _duplicates(videos: list[_Video], splits: dict[str, Split]) -> Iterator[Find
     of = [{splits.get(name) for name in names} for names in same]
     across = [n for n, found in zip(same, of, strict=True) if len(found - {None}) > 1]
     if across:
-        message = "one file lies in two splits, under two names"
+        message = "one file is in two splits, under two names"
         yield Finding("error", "duplicates", message, _joined(across))
     within = [names for names in same if names not in across]
     if within:
@@ -387,7 +387,7 @@ def _leakage(
     if outside:
         message = f"{outside} videos belong to no split by the rule {used!r}"
         yield Finding("note", "splits", message)
-    # What a rule is meant to keep apart; sharing the rest is to be known, not forbidden.
+    # What a rule is meant to keep apart; sharing the rest is reported, not forbidden.
     apart = {"dancer": {"dancer"}, "music": {"music"}}.get(used, {"music", "dance"})
     for pair, shared in leaks(videos, splits).items():
         for kind, values in shared.items():
@@ -400,7 +400,7 @@ def _leakage(
                 level: Level = "error"
             elif pair == "val/test" and kind == "music":
                 level = "warning"
-                text += " (a model chosen by val has met the test's; see clips.val_by_music)"
+                text += " (a model chosen by val has seen the test's; see clips.val_by_music)"
             else:
                 level = "note"
             yield Finding(level, "leakage", f"{pair} share {text}", values)

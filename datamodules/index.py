@@ -1,8 +1,8 @@
-"""The index of a prepared folder: one Parquet row a clip video, and `dataset.json` beside it.
+"""The index of a prepared folder: one Parquet row per clip video, and `dataset.json` next to it.
 
 `dataset.json` carries the format's version, the settings of the preparation and the SHA-256 of
 `index.parquet`, and is written last: an index that was cut short, changed or mixed with another
-folder's is refused with a sentence, never misread.
+folder's is refused with a sentence, not misread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DATASET = "dataset.json"
 SCHEMA = pa.schema(
     [
         ("name", pa.string()),  # AIST name, or the path below the source folder with "-" for "/"
-        ("music", pa.string()),  # the piece; a video whose name tells none is a piece of its own
+        ("music", pa.string()),  # the piece; a video whose name states none is a piece of its own
         ("dancer", pa.string()),  # d04, ...; elsewhere the folder, or the video's own name
         ("genre", pa.string()),
         ("situation", pa.string()),
@@ -45,11 +45,11 @@ SCHEMA = pa.schema(
         ("source_width", pa.int64()),
         ("source_height", pa.int64()),
         ("source_duration_s", pa.float64()),
-        ("source_largest_gap_s", pa.float64()),  # between neighbouring frames
+        ("source_largest_gap_s", pa.float64()),  # between neighboring frames
         ("audio_duration_s", pa.float64()),
         ("audio_rate", pa.int64()),
         ("tempo_bpm", pa.float64()),  # of the beats below; 0 without beats
-        ("tempo_name_bpm", pa.float64()),  # what the name promises; null where it promises none
+        ("tempo_name_bpm", pa.float64()),  # as stated by the name; null where the name states none
         ("beats", pa.list_(pa.float64())),  # seconds from the first frame, ascending
         ("beat_source", pa.string()),  # piece | own | file
         ("music_offset_s", pa.float64()),  # second of the piece at the first frame
@@ -73,7 +73,7 @@ class DatasetSettings:
 
     def __post_init__(self) -> None:
         if not 1.0 <= self.fps <= 120.0:
-            raise DataError(f"fps is {self.fps:g}, but must lie between 1 and 120.")
+            raise DataError(f"fps is {self.fps:g}, but must be between 1 and 120.")
         if not 16 <= self.size <= 2048 or self.size % 2:
             raise DataError(f"size is {self.size}, but must be an even number from 16 to 2048.")
         if self.fit not in ("letterbox", "crop"):
@@ -137,13 +137,13 @@ def digest_of(value: Any) -> str:
 def write_index(
     root: Path, settings: DatasetSettings, rows: Sequence[dict[str, Any]], inputs: str
 ) -> None:
-    """Write `index.parquet`, then the `dataset.json` that vouches for it.
+    """Write `index.parquet`, then `dataset.json` with its digest.
 
     Args:
-        root: the prepared folder.
-        settings: of the preparation.
-        rows: by the names of `SCHEMA`; stored in the order of `name`.
-        inputs: digest of what the rows were made from; see `read_dataset`.
+        root: The prepared folder.
+        settings: Of the preparation.
+        rows: By the names of `SCHEMA`; stored in the order of `name`.
+        inputs: Digest of what the rows were made from; see `read_dataset`.
     """
     ordered = sorted(rows, key=lambda row: row["name"])
     table = pa.Table.from_pylist(ordered, schema=SCHEMA)
@@ -173,7 +173,7 @@ def read_dataset(root: Path) -> tuple[DatasetSettings, str | None, str | None]:
     """Settings, digest of the index (None: unfinished) and digest of the inputs.
 
     Raises:
-        DataError: the folder is not prepared, or `dataset.json` is damaged or of a newer format.
+        DataError: The folder is not prepared, or `dataset.json` is damaged or of a newer format.
     """
     path = root / DATASET
     try:
@@ -204,7 +204,7 @@ def read_index(root: Path) -> Index:
     """Load the index of a prepared folder.
 
     Raises:
-        DataError: the folder is not prepared, not finished, or its index is damaged.
+        DataError: The folder is not prepared, not finished, or its index is damaged.
     """
     settings, stated, _ = read_dataset(root)
     path = root / INDEX
@@ -215,7 +215,7 @@ def read_index(root: Path) -> Index:
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != stated:
         raise DataError(
-            f"{path} is not the index that {DATASET} vouches for (damaged, or cut short); "
+            f"{path} does not match the digest in {DATASET} (it is damaged or truncated); "
             "run dabfusion prepare again."
         )
     try:
@@ -229,4 +229,4 @@ def read_index(root: Path) -> Index:
 
 
 def _damaged(path: Path) -> DataError:
-    return DataError(f"{path} is damaged; run dabfusion prepare again to write it anew.")
+    return DataError(f"{path} is damaged; run dabfusion prepare again to write it again.")

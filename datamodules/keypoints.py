@@ -1,7 +1,7 @@
 """Key points of dancers: AIST++'s `keypoints2d` pickles, the renderer's truth, resampling.
 
 A pickle can run any code when it is read. `read_arrays` admits NumPy arrays, numbers, strings and
-plain containers; whatever else a file asks for is refused before it exists.
+plain containers; anything else that a file requests is refused before it is created.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _ArraysOnly(pickle.Unpickler):
         if (module, name) == ("_codecs", "encode"):
             return _latin1
         if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"it requests {module}.{name}")
         # NumPy 2 renamed the module; either name reads files of both.
         home = module.replace("numpy._core", "numpy.core") if np.__version__ < "2" else module
         return super().find_class(home, name)
@@ -52,7 +52,7 @@ class _ArraysOnly(pickle.Unpickler):
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
     """How protocol-2 pickles carry bytes; no other codec is admitted."""
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the codec {encoding!r}")
+        raise pickle.UnpicklingError(f"it requests the codec {encoding!r}")
     return text.encode("latin1")
 
 
@@ -60,10 +60,10 @@ def read_arrays(path: Path) -> Any:
     """The contents of a pickle that holds nothing but arrays, numbers and plain containers.
 
     Raises:
-        DataError: the file asks for anything else, is damaged, or is absurdly large.
+        DataError: The file requests anything else, is damaged, or is absurdly large.
     """
     if path.stat().st_size > _LARGEST:
-        raise DataError(f"{path} is larger than 512 MB, so it is no AIST++ annotation.")
+        raise DataError(f"{path} is larger than 512 MB, so it is not an AIST++ annotation.")
     try:
         return _ArraysOnly(io.BytesIO(path.read_bytes())).load()
     except pickle.UnpicklingError as error:
@@ -84,7 +84,7 @@ def read_aist(path: Path, camera: int) -> NDArray[np.float32]:
         confidence in [0, 1]; misses have confidence 0.
 
     Raises:
-        DataError: the file is no such annotation.
+        DataError: The file is not such an annotation.
     """
     content = read_arrays(path)
     stored = content.get("keypoints2d") if isinstance(content, dict) else None

@@ -1,4 +1,4 @@
-"""What a clip needs of one video, out of a prepared folder: frames, beats, features, key points.
+"""Reading of prepared videos: the frames, beats, features and key points that clips need.
 
 Videos are kept decoded in memory, in the order of their first use, until the budget is full; from
 then on windows are read from disk, so memory does not grow with the data set. Readers are opened
@@ -41,12 +41,12 @@ class Sound:
 
 
 class VideoLoader:
-    """Reads videos of a prepared folder and remembers as many as fit.
+    """Reads videos of a prepared folder and keeps as many decoded as fit.
 
     Args:
-        index: of the folder.
+        index: Of the folder.
         beats: `tracked`, or `truth` for the renderer's own.
-        memory_mb: budget for decoded frames and features, in this process.
+        memory_mb: Budget for decoded frames and features, in this process.
     """
 
     def __init__(self, index: Index, beats: str, memory_mb: float) -> None:
@@ -63,7 +63,7 @@ class VideoLoader:
         self._points: dict[int, Tensor] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker that is handed this object starts with nothing in memory.
+        # A worker that receives this object starts with nothing in memory.
         emptied = {"_frames": {}, "_sounds": {}, "_points": {}, "budget": self._memory}
         return {**self.__dict__, **emptied}
 
@@ -71,7 +71,7 @@ class VideoLoader:
         """Beats of a video in seconds.
 
         Raises:
-            DataError: true beats are asked for, but the video is not a rendered one.
+            DataError: True beats are requested, but the video is not a rendered one.
         """
         found = self._beats[row]
         if found is None:
@@ -87,7 +87,7 @@ class VideoLoader:
         if known is None:
             known = self._keep_frames(row)
         if known is not None and (np.diff(places) == 1).all():
-            taken = known[places[0] : places[-1] + 1]  # neighbours: a view, copied once, later
+            taken = known[places[0] : places[-1] + 1]  # neighbors: a view, copied once, later
         elif known is not None:
             taken = known[torch.from_numpy(places)]
         else:
@@ -110,7 +110,7 @@ class VideoLoader:
             return video.read_clip(path, places.tolist())
         except FileNotFoundError as error:
             raise DataError(
-                f"{path} is gone; run dabfusion prepare again to write it anew."
+                f"{path} is gone; run dabfusion prepare again to write it again."
             ) from error
 
     def sound(self, row: int) -> Sound:

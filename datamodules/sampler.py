@@ -1,8 +1,8 @@
 """The order of clips: a function of seed, epoch and world size, and resumable in mid-epoch.
 
-Training cuts a seeded permutation into global batches, of which each rank takes every so-manieth
-clip: the clips of a step are the same at any number of ranks, if the global batch is. Validation
-and test give each rank every so-manieth clip, none twice and none left out.
+Training cuts a seeded permutation into global batches, of which each rank takes every
+`world_size`-th clip: the clips of a step are the same at any number of ranks, if the global batch
+is. Validation and test give each rank every `world_size`-th clip, none twice and none left out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TrainBatches(Sampler[list[Draw]]):
         self, clips: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
     ) -> None:
         if clips < 1:
-            raise DataError("There is no clip to train on; see what `dabfusion doctor` says.")
+            raise DataError("There are no clips to train on; run `dabfusion doctor` to see why.")
         self.clips, self.batch_size, self.seed = clips, batch_size, seed
         self.rank, self.world_size = rank, world_size
         self.epoch, self.done = 0, 0
@@ -86,10 +86,10 @@ def _as_is(batch: Any) -> Any:
 
 
 class ClipLoader(DataLoader[ClipBatch]):
-    """A DataLoader whose batches are made whole by the data set, and whose place is its state.
+    """A DataLoader whose batches are made whole by the data set, and whose position is its state.
 
     The state counts the batches that were handed out, not those that workers prepared ahead.
-    Lightning stores it with a checkpoint and gives it back before the first batch is asked for.
+    Lightning stores it with a checkpoint and restores it before the first batch is requested.
     """
 
     def __init__(
@@ -134,17 +134,17 @@ class ClipLoader(DataLoader[ClipBatch]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on behind the batches that were handed out.
+        """Continue after the batches that were handed out.
 
         Raises:
-            DataError: the state is of another number of clips.
+            DataError: The state is of another number of clips.
         """
         if isinstance(self.batches, EvaluationBatches) or not state:
             return
         if state["clips"] != self.batches.clips:
             raise DataError(
                 f"The run was stopped with {state['clips']} training clips, but the data holds "
-                f"{self.batches.clips} now; go on with the data it was started with."
+                f"{self.batches.clips} now; resume with the data it was started with."
             )
         # With another global batch a step takes another share of the epoch's clips.
         self.batches.epoch = state["epoch"]

@@ -1,4 +1,4 @@
-"""Where the dancers of a data set stand, and what is behind them, from its frames.
+"""Position of dancers and their background, measured from the frames of a data set.
 
 Frames of one fixed camera are compared over time. Key points say where the dancer is; without them
 everything that changes does, and figures are rougher.
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-#: Crown and soles lie beyond nose and ankles by these shares of the distance between those two
+#: Crown and soles are beyond nose and ankles by these shares of the distance between those two
 #: (a grown person: nose at 0.93 of the stature, ankle at 0.04).
 _CROWN, _SOLE = 0.08, 0.045
 _NOSE, _HIPS, _ANKLES = 0, (11, 12), (15, 16)
@@ -30,14 +30,14 @@ _CHANGED = 24
 
 @dataclass(frozen=True)
 class View:
-    """One video's empty view and its dancer's place; shares of the picture's side."""
+    """One video's empty view and its dancer's place; shares of the image's side."""
 
     background: NDArray[np.uint8]
     """(S, S, 3)."""
     height: float
     """From crown to sole of the dancer standing upright."""
     feet: float
-    centre: float
+    center: float
     unseen: float
     """Share of the pixels that the dancer hides in every frame."""
 
@@ -55,18 +55,18 @@ def measure_view(frames: NDArray[np.uint8], points: NDArray[np.float32] | None) 
     size = frames.shape[1]
     if points is not None and (points[..., 2] > 0.3).any(axis=1).mean() > 0.5:
         hidden = np.stack([dancer_mask(p, size) for p in points])
-        height, feet, centre = _standing(points)
+        height, feet, center = _standing(points)
     else:
         hidden = changed(frames)
-        height, feet, centre = _boxes(hidden)
-        hidden |= _trunk(height, feet, centre, size)
+        height, feet, center = _boxes(hidden)
+        hidden |= _trunk(height, feet, center, size)
     background = empty_view(frames, hidden)
     unseen = float(hidden.all(axis=0).mean())
-    return View(background, height / size, feet / size, centre / size, unseen)
+    return View(background, height / size, feet / size, center / size, unseen)
 
 
 def dancer_mask(points: NDArray[np.float32], size: int) -> NDArray[np.bool_]:
-    """(S, S): where the person of these key points (17, 3) and her shadow may be."""
+    """(S, S): where the person with these key points (17, 3) and the shadow may be."""
     canvas = np.zeros((size, size), np.uint8)
     known = points[:, 2] > 0.3
     if not known.any():
@@ -114,8 +114,8 @@ def empty_view(frames: NDArray[np.uint8], hidden: NDArray[np.bool_]) -> NDArray[
     columns = np.arange(view.shape[1])
     for row in np.flatnonzero(empty.any(axis=1) & ~empty.all(axis=1)):
         gaps = empty[row]
-        for colour in range(3):
-            line = view[row, :, colour]
+        for color in range(3):
+            line = view[row, :, color]
             line[gaps] = np.interp(columns[gaps], columns[~gaps], line[~gaps])
     return np.clip(np.round(view), 0, 255).astype(np.uint8)
 
@@ -144,10 +144,10 @@ def _boxes(hidden: NDArray[np.bool_]) -> tuple[float, float, float]:
     return feet - float(np.median(tops)), feet, float(np.median(middles))
 
 
-def _trunk(height: float, feet: float, centre: float, size: int) -> NDArray[np.bool_]:
-    """(S, S): trunk and legs of a dancer, who need not move there to hide what is behind her."""
+def _trunk(height: float, feet: float, center: float, size: int) -> NDArray[np.bool_]:
+    """(S, S): trunk and legs of a dancer, who need not move there to hide the background."""
     mask = np.zeros((size, size), bool)
     rows = slice(max(0, round(feet - height)), max(0, round(feet) + 1))
-    columns = slice(max(0, round(centre - 0.3 * height)), max(0, round(centre + 0.3 * height)))
+    columns = slice(max(0, round(center - 0.3 * height)), max(0, round(center + 0.3 * height)))
     mask[rows, columns] = True
     return mask

@@ -1,4 +1,4 @@
-"""Which video is trained on, which chooses the model, which is held out.
+"""Division of videos into training, validation and test.
 
 AIST++'s cross-modal splits share neither music nor choreography between training and test. Its
 validation split shares its ten pieces with the test split: choosing a model by it leaks music, so
@@ -48,7 +48,7 @@ class SplitRule:
     (seeded, other folders); `auto` takes the lists where `folder` is given, else the cross-modal
     rule where it finds training and test videos, else `music`."""
     folder: Path | None = None
-    """Where crossmodal_train.txt, crossmodal_val.txt, crossmodal_test.txt lie."""
+    """Folder of crossmodal_train.txt, crossmodal_val.txt, crossmodal_test.txt."""
     seed: int = ClipOptions.split_seed
     val_by_music: bool = ClipOptions.val_by_music
     """Validate on pieces taken from the training split rather than on those of the test split."""
@@ -75,7 +75,7 @@ def assign(videos: Iterable[Named], rule: SplitRule) -> tuple[dict[str, Split], 
     ignore list) are absent from the result.
 
     Raises:
-        DataError: the rule is unknown, a list cannot be read, or two lists share a name.
+        DataError: The rule is unknown, a list cannot be read, or two lists share a name.
     """
     rows = sorted(videos, key=lambda row: row.name)
     if rule.ignore_list is not None:
@@ -118,7 +118,7 @@ def _by_files(rows: list[Named], folder: Path) -> dict[str, Split]:
         for name in read_list(folder / f"crossmodal_{split}.txt"):
             if name in of:
                 raise DataError(
-                    f"{name} stands in both crossmodal_{of[name]}.txt and crossmodal_{split}.txt "
+                    f"{name} is in both crossmodal_{of[name]}.txt and crossmodal_{split}.txt "
                     f"of {folder}; a name belongs to one list only."
                 )
             of[name] = split
@@ -176,7 +176,7 @@ def read_list(path: Path) -> list[AistName]:
     """The `cAll` names of an official split or ignore list, one a line; blank lines are passed.
 
     Raises:
-        DataError: the file is missing, is not text, holds no name, or a line is no AIST name.
+        DataError: The file is missing, is not text, holds no name, or a line is not an AIST name.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

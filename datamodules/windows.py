@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from datamodules.errors import DataError
 from datamodules.options.clips import SPEEDS, ClipOptions
 
-_ID = re.compile(r"(?P<name>.+)@(?P<start>\d+)(?:x(?P<speed>[\d.]+))?(?P<mirror>m?)")
+CLIP_ID = re.compile(r"(?P<name>.+)@(?P<start>\d+)(?:x(?P<speed>[\d.]+))?(?P<mirror>m?)")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class WindowRule:
     frames: int
     """T: frames of a clip."""
     stride: int
-    """Prepared frames between the starts of neighbouring clips (at least, where cut on beats)."""
+    """Prepared frames between the starts of neighboring clips (at least, where cut on beats)."""
     fps: float
     """Frames a second of a clip; the prepared rate or less."""
     on_beat: bool = False
@@ -57,7 +57,7 @@ class WindowRule:
                 "frames, cannot be cut; at least 2 frames and a stride of 1 are needed."
             )
         if not self.speeds or not all(0.25 <= speed <= 4.0 for speed in self.speeds):
-            raise DataError(f"Speeds must lie between 0.25 and 4, but are {self.speeds}.")
+            raise DataError(f"Speeds must be between 0.25 and 4, but are {self.speeds}.")
 
     def offsets(self, prepared_fps: float, speed: float) -> NDArray[np.int64]:
         """(T,) prepared frames from a clip's first frame to each of its frames: the nearest in
@@ -79,11 +79,11 @@ def cut(
     A video shorter than a clip, but of half its length at least, gives one clip that is padded.
 
     Args:
-        video: its row.
-        frames: of the prepared video.
-        beats_s: its beats; used with `on_beat` only.
-        prepared_fps: of the prepared video.
-        rule: how to cut.
+        video: Its row.
+        frames: Of the prepared video.
+        beats_s: Its beats; used with `on_beat` only.
+        prepared_fps: Of the prepared video.
+        rule: How to cut.
     """
     windows = []
     mirrors = (False, True) if rule.mirror else (False,)
@@ -123,18 +123,18 @@ def parse_clip_id(text: str) -> tuple[str, Window]:
     """Video name and window (its row unknown: -1) of a clip id.
 
     Raises:
-        DataError: the text is no clip id.
+        DataError: The text is not a clip id.
     """
-    match = _ID.fullmatch(text)
+    match = CLIP_ID.fullmatch(text)
     if match is None:
-        raise DataError(f"{text[:80]!r} is no clip id such as gBR_sBM_c01_d04_mBR0_ch01@40.")
+        raise DataError(f"{text[:80]!r} is not a clip id such as gBR_sBM_c01_d04_mBR0_ch01@40.")
     speed = float(match["speed"]) if match["speed"] else 1.0
     return match["name"], Window(-1, int(match["start"]), bool(match["mirror"]), speed)
 
 
 def spread(windows: Sequence[Window]) -> list[Window]:
-    """The clips with every video's first one first, then every second one, ...: a short look at
-    the beginning of a validation sees many dancers."""
+    """Order clips by every video's first one, then every second one, ...: a short validation then
+    covers many dancers."""
     seen: dict[int, int] = {}
     ranked = []
     for window in windows:

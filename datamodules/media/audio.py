@@ -1,4 +1,4 @@
-"""Beats and sound features of music: the only file that knows librosa.
+"""Beats and sound features of music; the only file that uses librosa.
 
 Beats are tracked once on a whole piece (44.1 kHz, hop 441, tempo prior where the tempo is known)
 and sliced afterwards: octave errors are common on clips of a few seconds. librosa compiles code
@@ -76,16 +76,16 @@ def track_beats(
 
     Args:
         audio: (S,) mono samples.
-        sample_rate: hertz.
-        start_bpm: the tempo where it is known (an AIST name tells it); a prior, not a command.
-        beat_file: the user's own beats, which win over tracking; see `read_beat_file`.
+        sample_rate: Hertz.
+        start_bpm: The tempo where it is known (an AIST name states it); a prior, not a constraint.
+        beat_file: The user's own beats, which win over tracking; see `read_beat_file`.
 
     Returns:
         The track; silence and sounds too short for two beats have no beats and tempo 0.
 
     Raises:
-        ValueError: the sound is not mono or not finite.
-        DataError: the beat file is unreadable.
+        ValueError: The sound is not mono or not finite.
+        DataError: The beat file is unreadable.
     """
     envelope = onset_envelope(audio, sample_rate)
     if beat_file is not None:
@@ -157,7 +157,7 @@ def detect_onsets(audio: NDArray[np.floating], sample_rate: int = 22050) -> NDAr
 
     Args:
         audio: (S,) mono samples.
-        sample_rate: hertz.
+        sample_rate: Hertz.
 
     Returns:
         (N,) ascending seconds; none for silence.
@@ -172,7 +172,7 @@ def detect_onsets(audio: NDArray[np.floating], sample_rate: int = 22050) -> NDAr
 
 
 def warm_up() -> None:
-    """Load librosa and let it compile, so that the first piece is not the one that waits."""
+    """Load librosa and let it compile, so that the first piece does not wait for it."""
     click = np.zeros(300, dtype=np.float32)
     click[::50] = 1.0
     track_envelope(click)
@@ -196,7 +196,7 @@ def _load_librosa() -> ModuleType:
 def _with_ends(
     columns: NDArray[np.integer], envelope: NDArray[np.float32], period: float
 ) -> NDArray[np.float64]:
-    """Beats with their ends put right. The tracker's dynamic programming drops the last click of
+    """Correct the first and last beats. The tracker's dynamic programming drops the last click of
     a short train or bends it to a place without sound: an end beat off the period that no onset
     answers goes, and steps of one period are added while an onset answers them."""
     if len(columns) > 4:
@@ -207,9 +207,9 @@ def _with_ends(
     enough = 0.5 * float(np.median(peaks[peaks > 0.0]))
     half = max(2, round(period / 2))
     near = np.asarray([envelope[max(0, c - half) : c + half + 1].max() for c in columns])
-    heard = np.flatnonzero(near >= 0.04 * enough)
-    kept = np.asarray(columns, dtype=np.float64)[heard[0] : heard[-1] + 1]
-    peaks = peaks[heard[0] : heard[-1] + 1]
+    audible = np.flatnonzero(near >= 0.04 * enough)
+    kept = np.asarray(columns, dtype=np.float64)[audible[0] : audible[-1] + 1]
+    peaks = peaks[audible[0] : audible[-1] + 1]
     for _ in range(2):
         while len(kept) > 2 and peaks[-1] < enough:
             if abs(kept[-1] - kept[-2] - period) <= 0.12 * period:
@@ -227,8 +227,8 @@ def _answered(
     reach = max(1, round(0.1 * abs(step)))
     found: list[float] = []
     while True:
-        centre = round((found[-1] if found else end) + step)
-        low, high = max(0, centre - reach), min(len(envelope), centre + reach + 1)
+        center = round((found[-1] if found else end) + step)
+        low, high = max(0, center - reach), min(len(envelope), center + reach + 1)
         if high <= low:
             return np.asarray(found)
         peak = low + int(np.argmax(envelope[low:high]))

@@ -25,11 +25,11 @@ def beat_features(
 
     Args:
         beats_s: (N,) ascending seconds from the start of the sound track.
-        onset_envelope: (M,) non-negative, of the whole track; see `normalised_onset`.
-        envelope_rate_hz: samples of `onset_envelope` a second.
+        onset_envelope: (M,) non-negative, of the whole track; see `normalized_onset`.
+        envelope_rate_hz: Samples of `onset_envelope` a second.
         frames: T.
-        fps: frames a second.
-        start_s: seconds of the track at which frame 0 lies.
+        fps: Frames a second.
+        start_s: Seconds of the track at which frame 0 lies.
 
     Phase and interval run on by the median interval before the first and behind the last beat.
     With one beat or none there is no interval: phase columns and interval are 0.
@@ -48,7 +48,7 @@ def beat_features(
         features[:, 1], features[:, 2] = np.sin(angle), np.cos(angle)
         features[:, 3], features[:, 4] = np.sin(2.0 * angle), np.cos(2.0 * angle)
         features[:, 6] = interval
-    onset = normalised_onset(onset_envelope)
+    onset = normalized_onset(onset_envelope)
     features[:, 5] = onset_per_frame(onset, envelope_rate_hz, frames, fps, start_s)
     return features
 
@@ -72,7 +72,7 @@ def _cover(beats: NDArray[np.float64], first: float, last: float) -> NDArray[np.
     return np.concatenate([before, beats, after])
 
 
-def normalised_onset(onset_envelope: FloatArray) -> NDArray[np.float32]:
+def normalized_onset(onset_envelope: FloatArray) -> NDArray[np.float32]:
     """The envelope divided by its 98th percentile and clipped to [0, 1]; zeros for silence."""
     envelope = np.asarray(onset_envelope, dtype=np.float32)
     top = float(np.percentile(envelope, 98.0)) if envelope.size else 0.0
@@ -102,7 +102,7 @@ def read_beat_file(path: Path) -> NDArray[np.float64]:
     comment, columns are separated by blanks, tabs, commas or semicolons.
 
     Raises:
-        DataError: the file cannot be read as ascending, finite, non-negative seconds.
+        DataError: The file cannot be read as ascending, finite, non-negative seconds.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -129,13 +129,13 @@ def video_stream(container: Any, path: str | os.PathLike[str]) -> Any:
     """
     streams = list(container.streams.video)
     if not streams:
-        raise DataError(f"{path} holds no picture; a video was expected.")
+        raise DataError(f"{path} has no video track; a video was expected.")
     streams = [s for s in streams if s.codec_context is not None and s.codec_context.width]
     if not streams:
-        raise DataError(f"{path} holds a picture of a kind that FFmpeg cannot decode.")
+        raise DataError(f"{path} has a video track of a kind that FFmpeg cannot decode.")
     films = [s for s in streams if not s.disposition & Disposition.attached_pic]
     if not films:
-        raise DataError(f"{path} holds no picture but its cover; a video was expected.")
+        raise DataError(f"{path} has no video track but a cover image; a video was expected.")
     if len(films) > 1:
         counts = _packet_counts(path)
         films = [s for s in films if counts[s.index] > 1] or films
@@ -183,9 +183,9 @@ def decoded_frames(
 ) -> Iterator[Any]:
     """Decode a stream in display order from wherever the container is, starting at a key frame.
 
-    Streams that were cut begin with frames that refer to others before the cut: those in front of
-    the first key frame, and those that are stored behind it but displayed before it (open groups
-    of pictures). They are left out. Damage behind the first frame raises FFmpeg's error.
+    Streams that were cut begin with frames that refer to others before the cut: those before
+    the first key frame, and those that are stored after it but displayed before it (open groups
+    of pictures). They are left out. Damage after the first frame raises FFmpeg's error.
 
     Args:
         container: An open container.
@@ -217,7 +217,7 @@ def decoded_frames(
         except av.error.InvalidDataError:
             if shown or not packet.size:
                 raise
-            if packet.is_keyframe and broadcast:  # cut in the midst of the key frame
+            if packet.is_keyframe and broadcast:  # cut in the middle of the key frame
                 stream.codec_context.flush_buffers()
                 started = False
             elif packet.is_keyframe or (start_pts is not None and pts >= (key_pts or 0)):
@@ -245,7 +245,7 @@ def _frame_times(
     if not shown:
         raise DataError(f"{path} holds no frames.")
     stated = all(pts is not None for pts in shown)
-    # Frames that refer to later ones are stored behind them, so presentation times in the order
+    # Frames that refer to later ones are stored after them, so presentation times in the order
     # of storage cannot ascend throughout: such times are those of decoding.
     in_order = reorders and len(shown) > 2 and stated and bool(np.all(np.diff(shown) > 0))
     if stated and first_pts is not None and not in_order:

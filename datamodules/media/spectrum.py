@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 SAMPLE_RATE = 44_100
-"""Hertz at which sound is analysed."""
+"""Hertz at which sound is analyzed."""
 HOP = 441
 """Samples between columns of the spectrogram."""
 ENVELOPE_RATE_HZ = SAMPLE_RATE / HOP
@@ -35,7 +35,8 @@ def to_analysis_rate(audio: FloatArray, sample_rate: int) -> NDArray[np.float32]
     """Mono sound (S,) at any rate as float32 at `SAMPLE_RATE`.
 
     Raises:
-        ValueError: `audio` is not one-dimensional, holds NaN or infinity, or the rate is no rate.
+        ValueError: `audio` is not one-dimensional or holds NaN or infinity, or the rate is not
+            positive.
     """
     sound = np.asarray(audio, dtype=np.float32)
     if sound.ndim != 1:
@@ -56,7 +57,7 @@ def onset_envelope(audio: FloatArray, sample_rate: int) -> NDArray[np.float32]:
     of the rise of their level in decibels.
 
     The definition is that of `librosa.onset.onset_strength(aggregate=numpy.median)`, which a test
-    compares it with, but for the end: windows that stick out behind it hear the cut as a click in
+    compares it with, but for the end: windows that extend beyond it see the cut as a click in
     every band, which would be the strongest onset of all, so their columns are 0.
     """
     sound = to_analysis_rate(audio, sample_rate)
@@ -66,7 +67,7 @@ def onset_envelope(audio: FloatArray, sample_rate: int) -> NDArray[np.float32]:
 
 def _onsets(power: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
     envelope = _flux(power)
-    whole = (samples - WINDOW // 2) // HOP  # the last column whose window lies inside
+    whole = (samples - WINDOW // 2) // HOP  # the last column whose window is inside
     envelope[max(0, whole + 1 + WINDOW // (2 * HOP)) :] = 0.0
     return envelope
 
@@ -99,7 +100,7 @@ def spectral_features(
     return _framed(mel, chroma, frames, fps, start_s)
 
 
-def analyse(
+def analyze(
     audio: FloatArray, sample_rate: int, frames: int, fps: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """`spectral_features` (T, 44) and `onset_envelope` (M,) of a track, for one transform."""
@@ -118,7 +119,7 @@ def _framed(
 ) -> NDArray[np.float32]:
     edges = (start_s + (np.arange(frames + 1) - 0.5) / fps) * ENVELOPE_RATE_HZ
     # A full-scale sine has the power (WINDOW / 4)^2 in its bin; with the filters' unit area a
-    # band of such a sine lies near 0 dB after this scale.
+    # band of such a sine is near 0 dB after this scale.
     power = _mean_between(mel, edges) * (100.0 / (WINDOW / 4) ** 2)
     level = np.clip(10.0 * np.log10(np.maximum(power, 1e-10)) / _FLOOR_DB + 1.0, 0.0, 1.0)
     classes = _mean_between(chroma, edges)
@@ -152,7 +153,7 @@ def _projected(
 
 
 def _power(sound: NDArray[np.float32]) -> Iterator[torch.Tensor]:
-    """Power spectrogram (M, WINDOW / 2 + 1) in pieces, column m centred at m * HOP samples."""
+    """Power spectrogram (M, WINDOW / 2 + 1) in pieces, column m centered at m * HOP samples."""
     window = torch.hann_window(WINDOW)
     columns = 1 + len(sound) // HOP
     for first in range(0, columns, _CHUNK):
@@ -202,7 +203,7 @@ def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
 @lru_cache(maxsize=1)
 def _chroma_filters() -> NDArray[np.float32]:
     """Pitch-class weights (12, WINDOW / 2 + 1): a Gaussian of half a semitone round each pitch,
-    between 200 Hz, below which neighbouring pitches share a bin, and 5 kHz."""
+    between 200 Hz, below which neighboring pitches share a bin, and 5 kHz."""
     bins = np.fft.rfftfreq(WINDOW, 1.0 / SAMPLE_RATE)
     pitch = 12.0 * np.log2(np.maximum(bins, 1.0) / 261.6256)
     distance = (pitch[None, :] - np.arange(CHROMA)[:, None] + 6.0) % 12.0 - 6.0

@@ -1,4 +1,4 @@
-"""Frames and sound to an mp4 that plays anywhere: H.264 in yuv420p, AAC, index in front."""
+"""Write frames and sound to an mp4 that plays anywhere: H.264 in yuv420p, AAC, index in front."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def write_video(
     speed: str = "veryfast",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes an mp4 under a temporary name and renames it when it is whole.
+    """Write an mp4 atomically: under a temporary name, renamed when it is complete.
 
     Args:
-        path: where to; its folder is made.
+        path: Where to; its folder is made.
         frames: (T, 3, H, W) uint8 RGB, or an iterable of (3, H, W). Odd sizes are padded by one
             repeated row or column, as yuv420p wants.
-        fps: frames per second, constant.
+        fps: Frames per second, constant.
         audio: (S,) mono or (2, S) stereo in [-1, 1]; sample 0 sounds with frame 0.
-        sample_rate: hertz of `audio`.
+        sample_rate: Hertz of `audio`.
         crf: x264's constant rate factor: 0 lossless, 17 hard to tell apart, 23 ordinary.
-        keyframe_every: frames between key frames; few mean fast random access.
+        keyframe_every: Frames between key frames; few mean fast random access.
         speed: x264's preset.
         metadata: Tags of the file, such as `comment` and `description`.
     """
@@ -57,28 +57,28 @@ def write_video(
         options = {"movflags": "+faststart"}
         with av.open(media_url(temporary), "w", format="mp4", options=options) as container:
             container.metadata.update(metadata or {})
-            pictures = iter(frames)
-            first = next(pictures, None)
+            images = iter(frames)
+            first = next(images, None)
             if first is None:
                 raise ValueError(f"No frames to write to {path}.")
             rate = Fraction(fps).limit_denominator(1001)
-            picture = container.add_stream("libx264", rate=rate)
-            picture.options = {"crf": str(crf), "preset": speed, "bf": "0", **_reproducible()}
-            picture.pix_fmt = "yuv420p"
-            picture.codec_context.gop_size = keyframe_every
+            video = container.add_stream("libx264", rate=rate)
+            video.options = {"crf": str(crf), "preset": speed, "bf": "0", **_reproducible()}
+            video.pix_fmt = "yuv420p"
+            video.codec_context.gop_size = keyframe_every
             # What is written depends on their number, so it is not the machine's.
-            picture.codec_context.thread_count = 1 if first.shape[-1] < 640 else 4
-            picture.height, picture.width = (side + side % 2 for side in first.shape[-2:])
-            # Small pictures without this tag are shown in other colours by some players.
-            picture.codec_context.colorspace = 5  # BT.601
-            picture.codec_context.color_range = 1  # 16 to 235
+            video.codec_context.thread_count = 1 if first.shape[-1] < 640 else 4
+            video.height, video.width = (side + side % 2 for side in first.shape[-2:])
+            # Small videos without this tag are shown in other colors by some players.
+            video.codec_context.colorspace = 5  # BT.601
+            video.codec_context.color_range = 1  # 16 to 235
             track = (
                 None if sound is None else _audio_stream(container, sound, int(sample_rate or 0))
             )
             reformatter = VideoReformatter()
-            for frame in _chained(first, pictures):
-                container.mux(picture.encode(_av_frame(frame, reformatter)))
-            container.mux(picture.encode(None))
+            for frame in _chained(first, images):
+                container.mux(video.encode(_av_frame(frame, reformatter)))
+            container.mux(video.encode(None))
             if track is not None and sound is not None:
                 _write_audio(container, track, sound, int(sample_rate or 0))
 
@@ -87,10 +87,10 @@ def _reproducible() -> dict[str, str]:
     """Options that make x264 write the same bytes for the same frames.
 
     With AVX-512, x264's macroblock tree works on eight blocks at a time without masking those
-    behind the end of a row (`mbtree_propagate_list`, x264 165): where a row does not hold a
-    multiple of eight, 128 pixels, what lies in memory decides on the bits. Its AVX2 code does not.
+    beyond the end of a row (`mbtree_propagate_list`, x264 165): where a row is not a multiple of
+    eight blocks, 128 pixels, the result depends on uninitialized memory. Its AVX2 code does not.
     """
-    # Only such a processor is named one below it: x264 does not check that it has what it is told.
+    # Only on such a processor: x264 does not check that the instructions it is told to use exist.
     masked = torch.backends.cpu.get_cpu_capability() == "AVX512"
     return {"x264-params": "asm=AVX2"} if masked else {}
 
@@ -127,7 +127,7 @@ def _av_frame(frame: Any, reformatter: Any) -> Any:
 
 
 def _clean_audio(audio: NDArray[np.float32] | Tensor) -> NDArray[np.float32]:
-    """(channels, S) float32 in [-1, 1]; what is not a number becomes silence."""
+    """(channels, S) float32 in [-1, 1]; values that are not numbers become silence."""
     sound = np.atleast_2d(np.asarray(audio, dtype=np.float32))
     if sound.ndim != 2 or sound.shape[0] > 2:
         raise ValueError(f"Audio has shape {sound.shape}; expected (S,) or (2, S).")

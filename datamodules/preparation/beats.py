@@ -1,8 +1,8 @@
 """Beats of prepared videos: tracked once on the longest sound of each piece, then placed.
 
 The tracker reads the onset envelopes that the workers stored, so no sound is decoded twice, and
-librosa lives in one process only, which tracks a piece once all its videos are there. A video's
-place in its piece is where its envelope correlates best with the piece's; a video that does not
+librosa is loaded in one process only, which tracks a piece once all its videos are prepared. The
+position of a video in its piece is where the two envelopes correlate best; a video that does not
 match (another take, another mix) is tracked itself.
 """
 
@@ -25,12 +25,12 @@ from datamodules.media.spectrum import ENVELOPE_RATE_HZ, SAMPLE_RATE, onset_enve
 
 MATCH = 0.6
 """Correlation of envelopes from which a video plays its piece; unrelated music stays below 0.4."""
-_OVERLAP = 0.8  # share of the video's sound that must lie inside the piece
+_OVERLAP = 0.8  # share of the video's sound that must be inside the piece
 
 
 @dataclass(frozen=True)
 class BeatOptions:
-    """Where beats and whole pieces may be given rather than tracked and gathered."""
+    """Beats and whole pieces that the user gives, instead of tracked ones."""
 
     beat_files: Path | None = None
     """Folder of NAME.txt (seconds of that video) or MUSIC.txt (seconds of the piece)."""
@@ -40,7 +40,7 @@ class BeatOptions:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a video's sound lies in its piece."""
+    """Position of a video's sound in its piece of music."""
 
     offset_s: float
     """Second of the piece at the start of the video."""
@@ -55,18 +55,18 @@ def with_beats(
     progress: Callable[[int, int], None] | None = None,
     ahead: Mapping[str, Sequence[dict[str, Any]]] | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows with the columns that beats fill: `beats`, `tempo_bpm`, `beat_source`,
+    """Return the rows with the columns that depend on beats: `beats`, `tempo_bpm`, `beat_source`,
     `music_offset_s`, `music_match`.
 
     Args:
-        out: the prepared folder.
-        rows: of its videos.
-        options: beats and pieces that are given.
-        progress: told after each row how many are filled, and how many there are.
-        ahead: rows of some pieces that `BeatsAhead` has filled.
+        out: The prepared folder.
+        rows: Rows of its videos.
+        options: Beats and pieces that the user gives.
+        progress: Called after each row with the number of rows done and of all rows.
+        ahead: Rows of pieces that `EagerBeatTracker` has filled.
 
     Raises:
-        DataError: a beat file or a piece of the user's cannot be read.
+        DataError: A beat file or a piece of the user cannot be read.
     """
     pieces: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -81,17 +81,17 @@ def with_beats(
     return filled
 
 
-class BeatsAhead:
-    """Fills the rows of each piece as soon as its last video is prepared, while workers still
-    decode others. For beats that are tracked alone: files that are given are read at the end."""
+class EagerBeatTracker:
+    """Tracks the beats of each piece as soon as its last video is prepared, while workers still
+    decode others. Only for tracked beats: beat files of the user are read at the end."""
 
     def __init__(
         self, out: Path, waiting: Iterable[str], rows: Iterable[Mapping[str, Any]]
     ) -> None:
         """Args:
-        out: the prepared folder.
-        waiting: the piece of each video that is still to be prepared.
-        rows: of the videos that an earlier run prepared.
+        out: The prepared folder.
+        waiting: The piece of each video that is still to be prepared.
+        rows: Rows of the videos that an earlier run prepared.
         """
         self.filled: dict[str, list[dict[str, Any]]] = {}
         self._out = out
@@ -101,7 +101,7 @@ class BeatsAhead:
             self._rows.setdefault(row["music"], []).append(row)
 
     def add(self, music: str, row: Mapping[str, Any] | None) -> None:
-        """Take in a video of the piece `music`; `row` is None where it is quarantined."""
+        """Add a video of the piece `music`; `row` is None where it is quarantined."""
         members = self._rows.setdefault(music, [])
         if row is not None:
             members.append(row)
@@ -165,9 +165,9 @@ def _beats_of(
 
 
 def locate(part: NDArray[np.floating], whole: NDArray[np.floating]) -> Placement:
-    """Where `part` (m,) lies in `whole` (M,), both at `ENVELOPE_RATE_HZ`, to a fraction of a hop.
+    """Find `part` (m,) in `whole` (M,), both at `ENVELOPE_RATE_HZ`, to a fraction of a hop.
 
-    The part may stick out at either end by a fifth of its length.
+    The part may extend beyond either end by a fifth of its length.
     """
     video = np.asarray(part, dtype=np.float64)
     piece = np.asarray(whole, dtype=np.float64)

@@ -1,8 +1,8 @@
 """Worker processes that survive a decoder's crash.
 
-A damaged video can bring down the process that decodes it, or hold it for ever. Videos are handed
-out a few at a time; when a process dies, those in its hands are tried again one by one, and the
-one that kills again is quarantined.
+A damaged video can crash the process that decodes it, or block it forever. Videos are submitted a
+few at a time; when a process dies, those that were submitted are tried again one by one, and the
+one that crashes again is quarantined.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def run_all(
     """Prepare all videos; records in the order of completion.
 
     Args:
-        tasks: the videos.
-        workers: processes; 1 works in this one, where a crash ends everything.
-        advance: told how many videos are done, after each.
-        meanwhile: run in this process while the workers are busy.
-        finished: the same, told the record of each video that did not crash its worker.
+        tasks: The videos.
+        workers: Processes; 1 works in this process, where a crash ends everything.
+        advance: Called after each video with the number of videos done.
+        meanwhile: Run in this process while the workers are busy.
+        finished: Called in this process with the record of each video that did not crash.
 
     Raises:
-        OSError: the disk is full.
+        OSError: The disk is full.
     """
     if workers <= 1 or len(tasks) <= 1:
         records = []
@@ -73,7 +73,7 @@ def _run_pool(
     meanwhile: Callable[[], None] | None,
     finished: Callable[[Record], None] | None,
 ) -> list[VideoTask]:
-    """Work `waiting` off from its end; the videos in hand when a process died, else none."""
+    """Process `waiting` from its end; return the videos that were submitted when a process died."""
     pool = _pool(workers)
     running: dict[Future[Record], VideoTask] = {}
     try:
@@ -105,8 +105,8 @@ def _run_pool(
 def _run_alone(
     suspects: Sequence[VideoTask], records: list[Record], advance: Callable[[int], None]
 ) -> None:
-    """One video after the other in a process beside this one, renewed when it dies or hangs;
-    the video that it had in hand is quarantined."""
+    """Process one video after the other in a separate process, replaced when it dies or hangs;
+    the video that it was processing is quarantined."""
     pool = None
     try:
         for task in suspects:

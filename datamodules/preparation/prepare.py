@@ -3,12 +3,11 @@
     OUT/clips/NAME.mp4               frames at the target rate and size, with their sound
     OUT/features/NAME.safetensors    `spectral` (N, 44), `onset` (N,), `envelope` (M,) at 100 Hz
     OUT/keypoints/NAME.npz           `keypoints` (N, 17, 3) in clip pixels, where known
-    OUT/records/NAME.json            what is done; a resumed run takes it over
+    OUT/records/NAME.json            what is done; reused by a resumed run
     OUT/index.parquet, dataset.json  see `index`
     OUT/quarantine.jsonl             name, source and reason of each video left out
 
-Killed at any moment, a second run takes up where the first stopped and ends with the same bytes
-in the index.
+If killed at any moment, a second run resumes where the first stopped and produces the same index.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from datamodules.files import (
 )
 from datamodules.index import DatasetSettings, digest_of, read_dataset, write_dataset, write_index
 from datamodules.media.audio import warm_up
-from datamodules.preparation.beats import BeatOptions, BeatsAhead, with_beats
+from datamodules.preparation.beats import BeatOptions, EagerBeatTracker, with_beats
 from datamodules.preparation.pool import run_all
 from datamodules.preparation.video_task import VideoTask, describe, fingerprint, record_path
 
@@ -42,17 +41,17 @@ from datamodules.preparation.video_task import VideoTask, describe, fingerprint,
 _LONGEST_NAME = 160
 
 Progress = Callable[[str, int, int], None]
-"""Told the step ("videos" or "beats"), how much of it is done, and how much there is."""
+"""Called with the step ("videos" or "beats"), the number done and the number of all."""
 
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What a preparation came to."""
+    """Result of a preparation."""
 
     prepared: int
     """Videos in the index."""
     taken_over: int
-    """Of the videos found, those that an earlier run had dealt with."""
+    """Videos that an earlier run had already prepared or quarantined."""
     quarantined: list[dict[str, str]] = field(default_factory=list)
     """`name`, `source` and `reason` of each video left out."""
     passed_over: list[PassedOver] = field(default_factory=list)
@@ -77,16 +76,16 @@ def prepare(
     """Prepare every video below a folder; see the module's docstring for what is written.
 
     Args:
-        videos: searched with all its folders; a rendered set (`videos/` and `truth/`) brings its
+        videos: Searched with all its folders; a rendered set (`videos/` and `truth/`) brings its
             key points and true beats along.
-        out: made or resumed.
-        options: rate, size, beats, processes.
-        progress: called after each video.
+        out: Made or resumed.
+        options: Rate, size, beats, processes.
+        progress: Called after each video.
 
     Raises:
-        DataError: no videos; `out` was prepared with other settings; a beat file is unreadable;
+        DataError: No videos; `out` was prepared with other settings; a beat file is unreadable;
             or no video was usable.
-        OSError: no space or no permission. What is done is kept.
+        OSError: No space or no permission. What is done is kept.
     """
     _check_folders(options)
     found, clashes, passed_over = find_tasks(videos, out, options)
@@ -102,7 +101,7 @@ def prepare(
 
     advance(0)
     piece_of = {task.name: describe(task.name, task.source)["music"] for task in open_tasks}
-    ahead = BeatsAhead(
+    ahead = EagerBeatTracker(
         out, piece_of.values(), [record["row"] for record in done if "row" in record]
     )
 
@@ -239,7 +238,7 @@ def _open(out: Path, settings: DatasetSettings) -> None:
                 "choose another folder or delete it."
             )
     elif out.is_dir() and any(out.iterdir()):
-        raise DataError(f"{out} is not empty and no prepared folder; choose another one.")
+        raise DataError(f"{out} is not empty and not a prepared folder; choose another one.")
     for part in ("clips", "features", "keypoints", "records"):
         (out / part).mkdir(parents=True, exist_ok=True)
         remove_partial(out / part)

@@ -1,4 +1,4 @@
-"""One video of a preparation: checked, resampled by time stamp, written small, its sound heard.
+"""Preparation of one video: check it, resample it by time stamp, write the clip and features.
 
 Runs in a worker process. Whatever is wrong with a file becomes the reason in its record; only a
 full disk is raised, because the next file would meet it too.
@@ -23,12 +23,12 @@ from datamodules.errors import DataError
 from datamodules.files import is_no_space, write_bytes, write_tensors
 from datamodules.index import DatasetSettings
 from datamodules.media import video
-from datamodules.media.beats import normalised_onset, onset_per_frame
+from datamodules.media.beats import normalized_onset, onset_per_frame
 from datamodules.media.sound import SILENCE
-from datamodules.media.spectrum import ENVELOPE_RATE_HZ, SAMPLE_RATE, analyse
+from datamodules.media.spectrum import ENVELOPE_RATE_HZ, SAMPLE_RATE, analyze
 
 RECORD_VERSION = 1
-_LONGEST_GAP_S = 0.6  # slower than any camera: pictures of a dance are lost
+_LONGEST_GAP_S = 0.6  # slower than any camera: frames of the dance are missing
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class VideoTask:
 
 
 def record_path(out: Path, name: str) -> Path:
-    """Where the record of a video lies."""
+    """Return the path of a video's record."""
     return out / "records" / f"{name}.json"
 
 
@@ -69,7 +69,7 @@ def recorded(out: Path, name: str, key: str) -> float | None:
 
 
 def fingerprint(task: VideoTask) -> dict[str, Any]:
-    """What a record must match to be taken over by a resumed preparation."""
+    """Return what a record must match to be reused by a resumed preparation."""
     stats = [path.stat() for path in (task.path, task.truth, task.keypoints) if path is not None]
     return {
         "version": RECORD_VERSION,
@@ -88,24 +88,24 @@ def prepare_video(task: VideoTask) -> dict[str, Any]:
         quarantined).
 
     Raises:
-        OSError: the disk is full.
+        OSError: The disk is full.
     """
     torch.set_num_threads(1)  # one process a core; more threads would only contend
     record: dict[str, Any] = {"name": task.name, "fingerprint": fingerprint(task)}
     try:
         info = video.probe(task.path)
         record["row"] = _row(task, info)
-        # Beside the row: the index, whose digest names the data, is the same without it.
+        # Not in the row: the index, whose digest identifies the data, stays the same without it.
         record["claimed_fps"] = info.claimed_fps
         record["skipped_s"] = round(info.skipped_s, 6)
     except DataError as error:
         record["reason"] = str(error).replace(str(task.path), task.source)
-    except Exception as error:  # a decoder's surprise must not end the other videos
+    except Exception as error:  # an unexpected decoder error must not stop the other videos
         if is_no_space(error):
             raise
         record["reason"] = f"{task.source}: unexpected {type(error).__name__}: {error}"
         if isinstance(error, OSError | MemoryError):
-            return record  # no fault of the file: without a record, the next run looks again
+            return record  # not the file's fault: without a record, the next run tries again
     content = json.dumps(record, sort_keys=True, indent=1) + "\n"
     write_bytes(record_path(task.out, task.name), content.encode())
     return record
@@ -123,7 +123,7 @@ def _row(task: VideoTask, info: video.VideoInfo) -> dict[str, Any]:
     gap = float(np.diff(info.timestamps_s).max())
     if gap > _LONGEST_GAP_S:
         raise DataError(
-            f"{task.source} has no pictures for {gap:.2f} s in its midst; it is damaged."
+            f"{task.source} has no frames for {gap:.2f} s in the middle; it is damaged."
         )
     sound = _sound(task, info)
     _write_clip(task, info, frames, sound)
@@ -150,7 +150,7 @@ def _row(task: VideoTask, info: video.VideoInfo) -> dict[str, Any]:
 
 
 def describe(name: str, source: str) -> dict[str, Any]:
-    """The index columns that a name tells: music, dancer, genre, ..., `tempo_name_bpm`."""
+    """Return the index columns that a name states: music, dancer, genre, ..., `tempo_name_bpm`."""
     parsed = aist_names.try_parse(name)
     stem = Path(source).stem
     music = aist_names.music_in(name) or aist_names.music_in(stem)
@@ -183,25 +183,25 @@ def _write_clip(
     settings = task.settings
     clip = task.out / "clips" / f"{task.name}.mp4"
     if _is_clip_already(task, info, frames):
-        for _ in video.stream_frames(task.path, info=info):  # damage must come to light here
+        for _ in video.stream_frames(task.path, info=info):  # find damage
             pass
         write_bytes(clip, task.path.read_bytes())
         return
     box = video.fit_box(info.height, info.width, settings.size, settings.fit)  # type: ignore[arg-type]
 
-    def pictures() -> Iterator[Tensor]:
+    def images() -> Iterator[Tensor]:
         times = np.arange(frames) / settings.fps
         size = (box.height, box.width)
         for scaled in video.stream_frames(task.path, times, size=size, info=info):
             yield video.place_in_square(scaled, settings.size, box)
 
     length = round(frames / settings.fps * SAMPLE_RATE)
-    video.write_video(clip, pictures(), settings.fps, sound[:length], SAMPLE_RATE)
+    video.write_video(clip, images(), settings.fps, sound[:length], SAMPLE_RATE)
 
 
 def _is_clip_already(task: VideoTask, info: video.VideoInfo, frames: int) -> bool:
     """Whether the source is what a clip would be: rendered at this rate and size by the same
-    writer, so that a copy serves and loses nothing."""
+    writer, so that a lossless copy will do."""
     size = task.settings.size
     steady = np.abs(info.timestamps_s - np.arange(info.frames) / task.settings.fps).max() < 1e-3
     same = (info.width, info.height, info.frames) == (size, size, frames)
@@ -210,8 +210,8 @@ def _is_clip_already(task: VideoTask, info: video.VideoInfo, frames: int) -> boo
 
 def _write_features(task: VideoTask, frames: int, sound: NDArray[np.float32]) -> None:
     fps = task.settings.fps
-    spectral, envelope = analyse(sound, SAMPLE_RATE, frames, fps)
-    onset = onset_per_frame(normalised_onset(envelope), ENVELOPE_RATE_HZ, frames, fps)
+    spectral, envelope = analyze(sound, SAMPLE_RATE, frames, fps)
+    onset = onset_per_frame(normalized_onset(envelope), ENVELOPE_RATE_HZ, frames, fps)
     write_tensors(
         task.out / "features" / f"{task.name}.safetensors",
         {

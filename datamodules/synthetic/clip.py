@@ -1,4 +1,4 @@
-"""One rendered dance: its description, its frames and sound, and all that is true of it."""
+"""One rendered dance: its description, its frames and sound, and their ground truth."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ _CAMERAS = {
 }  # fmt: skip
 _PITCH = np.radians(7.0)
 _FLOOR = 0.80
-"""Height of the wall's foot, share of the picture."""
+"""Height of the wall's foot, share of the image."""
 _FIGURE = 0.68
-"""Height of an average dancer, share of the picture."""
+"""Height of an average dancer, share of the image."""
 _LEAD = 3
 """Beats danced before the clip begins and after it ends."""
 
 
 @dataclass(frozen=True)
 class DanceSpec:
-    """A dance to render. Everything drawn, heard and stored is a function of it alone."""
+    """A dance to render. Everything drawn, played and stored is a function of it alone."""
 
     name: str = "gBR_sBM_c01_d01_mBR0_ch03"
     """AIST name: genre, camera, dancer (d01 to d99), music and choreography are taken from it."""
     seed: int = 0
     size: int = 64
-    """Height of the picture in pixels."""
+    """Height of the image in pixels."""
     width: int = 0
     """Width in pixels; 0 for a square."""
     fps: float = 10.0
@@ -66,21 +66,21 @@ class DanceSpec:
     pattern: Pattern = "even"
     """How the music divides and accents its beats, and whether the tempo changes."""
     limbs_on_beat: float = 1.0
-    """Share of the four limb groups that dance on the beat; the rest dances half a beat off."""
+    """Share of the four limb groups that dance on the beat; the rest is shifted by half a beat."""
     beat_offset: float = 0.0
     """Beats by which the dance lags the music."""
     jitter_px: float = 0.0
     """Standard deviation (pixels) of a random shift of the figure in each frame."""
     camera_shake_px: float = 0.0
-    """Standard deviation (pixels) of a random shift of the whole picture in each frame."""
+    """Standard deviation (pixels) of a random shift of the whole image in each frame."""
     camera_motion: float = 0.0
-    """Amplitude of a slow pan and zoom, share of the picture's width."""
+    """Amplitude of a slow pan and zoom, share of the image's width."""
 
     def __post_init__(self) -> None:
         if self.parsed.situation not in ("BM", "FM"):
             raise ValueError(f"{self.name} is a {self.parsed.situation} dance; BM or FM expected.")
         if self.size < 16 or (self.width and self.width < 16):
-            raise ValueError(f"Pictures of {self.size} pixels are too small; at least 16.")
+            raise ValueError(f"Images of {self.size} pixels are too small; at least 16.")
         if not (0 < self.fps <= 1000 and 0 < self.seconds * self.fps < 1e6):
             raise ValueError(f"{self.seconds} s at {self.fps} frames/s cannot be rendered.")
         if self.pattern not in PATTERNS:
@@ -161,35 +161,35 @@ class Scene:
         points = points + spec.jitter_px * jitter
         still = np.stack([points[..., 0], points[..., 1]], axis=-1)
         zoom, shift = self.cameras[:, :1], self.cameras[:, 1:]
-        centre = np.array([(width - 1) / 2, (height - 1) / 2])
+        center = np.array([(width - 1) / 2, (height - 1) / 2])
         self.ground = ground
         return View(
-            points=(still - centre) * zoom[:, None] + centre + shift[:, None],
+            points=(still - center) * zoom[:, None] + center + shift[:, None],
             depth=depth,
             scale=scale * zoom[:, 0],
             facing=float(np.cos(angle)),
         )
 
     def shadows(self) -> Array:
-        """(T, 4): centre x, y and half sizes of the floor shadow, pixels."""
+        """(T, 4): center x, y and half sizes of the floor shadow, pixels."""
         height = self.spec.size
         feet = self.view.points[:, [J["l_ankle"], J["r_ankle"]], 0]
         pelvis = self.view.points[:, J["pelvis"], 0]
-        centre = 0.5 * pelvis + 0.25 * feet.sum(axis=1)
+        center = 0.5 * pelvis + 0.25 * feet.sum(axis=1)
         half = 0.09 * self.view.scale + 0.4 * np.abs(feet[:, 0] - feet[:, 1])
         zoom, shift = self.cameras[:, 0], self.cameras[:, 2]
         middle = (height - 1) / 2
         y = (self.ground - middle) * zoom + middle + shift
-        return np.stack([centre, y, half, 0.028 * self.view.scale], axis=-1)
+        return np.stack([center, y, half, 0.028 * self.view.scale], axis=-1)
 
     def keypoints(self) -> NDArray[np.float32]:
-        """(T, 17, 3): x, y in pixels and visibility: 0 out of the picture or behind the head."""
+        """(T, 17, 3): x, y in pixels and visibility: 0 outside the image or behind the head."""
         names = [name.replace("left_", "l_").replace("right_", "r_") for name in KEYPOINTS]
         places = [J[name] for name in names]
         points = self.view.points[:, places]
         height, width = self.spec.shape
         inside = (points > -0.5).all(-1) & (points < np.array([width, height]) - 0.5).all(-1)
-        # Of the face only what lies on the camera's side of the head is seen.
+        # Of the face only what is on the camera's side of the head is seen.
         away = self.view.depth[:, places] - self.view.depth[:, [J["head"]]]
         hidden = np.zeros_like(inside)
         hidden[:, :5] = away[:, :5] < -0.03
@@ -233,13 +233,13 @@ class Scene:
 
     def _room_flow(self, target: Array, reference: int, t: int) -> Array:
         height, width = self.spec.shape
-        centre = np.array([(width - 1) / 2, (height - 1) / 2])
-        still = (target - centre - self.cameras[t, 1:]) / self.cameras[t, 0]
-        return still * self.cameras[reference, 0] + centre + self.cameras[reference, 1:]
+        center = np.array([(width - 1) / 2, (height - 1) / 2])
+        still = (target - center - self.cameras[t, 1:]) / self.cameras[t, 0]
+        return still * self.cameras[reference, 0] + center + self.cameras[reference, 1:]
 
 
 def _look_up(parts: NDArray[np.uint8], points: Array, factor: int) -> NDArray[np.uint8]:
-    """The part at picture positions (..., 2); positions outside take the nearest edge's."""
+    """The part at image positions (..., 2); positions outside take the nearest edge's."""
     place = np.rint(points * factor + (factor - 1) / 2).astype(np.int64)
     x = np.clip(place[..., 0], 0, parts.shape[1] - 1)
     y = np.clip(place[..., 1], 0, parts.shape[0] - 1)
@@ -285,12 +285,12 @@ class RenderedClip:
         map of its limb; cells hidden in the reference frame have the flow of what they show.
 
         Args:
-            reference: frame number.
+            reference: Frame number.
             driving: T frame numbers.
-            size: rows of the grid; columns in proportion to the picture.
+            size: Rows of the grid; columns in proportion to the image.
 
         Returns:
-            Grid (T, h, w, 2), x and y in [-1, 1] between the outer pixels' centres, and the
+            Grid (T, h, w, 2), x and y in [-1, 1] between the outer pixels' centers, and the
             occlusion map (T, 1, h, w): 1 where the reference frame shows the same surface, else 0.
         """
         return true_flow(self.scene, reference, driving, size)

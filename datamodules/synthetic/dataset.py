@@ -1,7 +1,7 @@
 """Rendered dancers: clips with known beats, joints and flow, and whole data sets of them.
 
 `render_clip` makes one dance in memory; `render_dataset` writes a set of them under AIST names, as
-`videos/NAME.mp4` with sound and `truth/NAME.npz`. Held-out persons (d90 to d99) dance only the ten
+`videos/NAME.mp4` with sound and `truth/NAME.npz`. Held-out dancers (d90 to d99) dance only the ten
 pieces that AIST++ tests on; all others dance the other fifty, to other choreographies.
 """
 
@@ -50,7 +50,7 @@ _TRAIN_DANCERS = tuple(f"d{number:02d}" for number in range(1, 90))
 
 @dataclass(frozen=True)
 class Truth:
-    """What is stored beside a rendered video."""
+    """What is stored with a rendered video."""
 
     spec: DanceSpec
     beats_s: NDArray[np.float64]
@@ -68,7 +68,7 @@ def load_truth(path: str | os.PathLike[str]) -> Truth:
     """The truth of a rendered video, from `truth/NAME.npz`.
 
     Raises:
-        DataError: the file is none, or of another version.
+        DataError: The file is none, or of another version.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -90,7 +90,7 @@ def dance_names(seed: int, train_videos: int, cameras: int = 1) -> list[str]:
     """AIST names of a set: `train_videos` to learn from, 20 to validate and 20 to test on.
 
     Args:
-        cameras: views c01, c02, ... of every dance; each is a video.
+        cameras: Views c01, c02, ... of every dance; each is a video.
     """
     pieces = [f"m{genre}{digit}" for digit in range(6) for genre in GENRES]
     pieces = [piece for piece in pieces if piece not in HELD_OUT_PIECES]
@@ -102,7 +102,7 @@ def dance_names(seed: int, train_videos: int, cameras: int = 1) -> list[str]:
         choreography = 3 + (number + number // len(pieces)) % 8
         dancer = dancers[number % len(dancers)]
         dances.append((piece, str(dancer), f"ch{choreography:02d}"))
-    # Two choreographies of a genre may be the same steps. So validation has other persons dance to
+    # Two choreographies of a genre may be the same steps. So validation has other dancers dance to
     # a piece than the test has: no video is there twice.
     for choreography, shift in ((1, 5), (2, 0)):
         for number in range(2 * len(HELD_OUT_PIECES)):
@@ -135,17 +135,17 @@ def render_dataset(
     """Render a set of dances into a folder; what is there already is kept.
 
     Args:
-        out: the folder; gets `videos/`, `truth/` and `synthetic.json`.
-        train_videos: dances by the 89 persons to learn from; 40 held-out ones are added.
+        out: The folder; gets `videos/`, `truth/` and `synthetic.json`.
+        train_videos: Dances by the 89 training dancers; 40 held-out ones are added.
         crf: x264's constant rate factor.
-        workers: processes; 0 takes one for each core.
-        progress: called with (videos done, videos in all).
+        workers: Processes; 0 takes one for each core.
+        progress: Called with (videos done, videos in all).
 
     Returns:
         The videos' names.
 
     Raises:
-        DataError: the folder holds a set of other settings.
+        DataError: The folder holds a set of other settings.
     """
     out = Path(out)
     dance = {

@@ -1,4 +1,4 @@
-"""Painting a figure into pictures, and maps of which part is seen where."""
+"""Painting of a figure into images, and maps of the visible parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHIFT = 5
 
 
 def supersampling(height: int) -> int:
-    """Pixels drawn for each pixel kept, along one side; edges are antialiased besides."""
+    """Pixels drawn for each pixel kept, along one side; edges are antialiased in addition."""
     return 4 if height <= 160 else 2 if height <= 512 else 1
 
 
@@ -31,14 +31,14 @@ def paint_frames(
     """Pictures of a figure in a room.
 
     Args:
-        figure: polygons in pixels of the finished picture.
+        figure: Polygons in pixels of the finished image.
         room: (H * factor, W * factor, 3) uint8.
-        cameras: (T, 3) zoom about the picture's middle and shift (x, y) in pixels of the room.
-        shadows: (T, 4) floor shadow: centre x, y and half sizes in pixels.
-        factor: supersampling.
+        cameras: (T, 3) zoom about the image's center and shift (x, y) in pixels of the room.
+        shadows: (T, 4) floor shadow: center x, y and half sizes in pixels.
+        factor: Supersampling.
 
     Returns:
-        (T, H, W, 3) uint8. Only the box around the figure is painted anew in each frame.
+        (T, H, W, 3) uint8. Only the box around the figure is repainted in each frame.
     """
     high, wide = room.shape[0], room.shape[1]
     height, width = high // factor, wide // factor
@@ -81,16 +81,16 @@ def part_map(figure: Figure, t: int, height: int, width: int, factor: int) -> ND
 
 
 class _Plan:
-    """Corners, colours and order of all polygons, laid out for a quick walk over the frames."""
+    """Corners, colors and order of all polygons, laid out for a quick walk over the frames."""
 
     def __init__(self, figure: Figure, factor: int) -> None:
         self.convex = [shape.convex for shape in figure.shapes]
-        # A pixel centre at x lies at x * factor + (factor - 1) / 2 on the larger canvas.
+        # A pixel center at x is at x * factor + (factor - 1) / 2 on the larger canvas.
         self.corners = [
             np.rint((shape.points * factor + (factor - 1) / 2) * (1 << _SHIFT)).astype(np.int32)
             for shape in figure.shapes
         ]
-        self.colours = [shape.colour.tolist() for shape in figure.shapes]
+        self.colors = [shape.color.tolist() for shape in figure.shapes]
         orders = np.stack([shape.order for shape in figure.shapes])
         self.ranking = np.argsort(orders, axis=0, kind="stable").T.tolist()
         self.lows = np.min([c.min(axis=1) for c in self.corners], axis=0) / (1 << _SHIFT)
@@ -100,20 +100,20 @@ class _Plan:
         shift = np.array(origin, dtype=np.int32) << _SHIFT
         for place in self.ranking[t]:
             corners = self.corners[place][t] - shift
-            _fill(canvas, corners, self.colours[place][t], self.convex[place], cv2.LINE_AA)
+            _fill(canvas, corners, self.colors[place][t], self.convex[place], cv2.LINE_AA)
 
 
 def _fill(
     canvas: NDArray[np.uint8],
     corners: NDArray[np.int32],
-    colour: Sequence[float],
+    color: Sequence[float],
     convex: bool,
     edge: int,
 ) -> None:
     if convex:
-        cv2.fillConvexPoly(canvas, corners, colour, lineType=edge, shift=_SHIFT)
+        cv2.fillConvexPoly(canvas, corners, color, lineType=edge, shift=_SHIFT)
     else:
-        cv2.fillPoly(canvas, [corners], colour, lineType=edge, shift=_SHIFT)
+        cv2.fillPoly(canvas, [corners], color, lineType=edge, shift=_SHIFT)
 
 
 def _fixed(points: Array) -> NDArray[np.int32]:
@@ -134,7 +134,7 @@ def _boxes(
 
 
 def _moved(room: NDArray[np.uint8], camera: Array, factor: int) -> NDArray[np.uint8]:
-    """The room under a camera that zooms and shifts; what lies beyond it mirrors it."""
+    """The room under a camera that zooms and shifts; it is continued by reflection."""
     zoom, shift = camera[0], camera[1:] * factor
     high, wide = room.shape[:2]
     middle = np.array([(wide - 1) / 2, (high - 1) / 2])

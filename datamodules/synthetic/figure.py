@@ -13,7 +13,7 @@ def build_figure(view: View, look: Look, detailed: bool) -> Figure:
     """All polygons of a dancer.
 
     Args:
-        detailed: draw faces and highlights, which are lost in figures under 90 pixels.
+        detailed: Draw faces and highlights, which are lost in figures under 90 pixels.
     """
     sketch = Sketch(view, look, detailed)
     for side in ("l", "r"):
@@ -35,11 +35,11 @@ def _leg(sketch: Sketch, side: str) -> None:
     order = 1.0 + 0.5 * near
     rim = order - 0.01
     covered = look.bottom in ("trousers", "wide")
-    cloth = look.bottom_colour
+    cloth = look.bottom_color
     sketch.limb(f"{side}_foot", (ankle, toe), (0.026, 0.024), look.shoes, order + 0.03, shade, rim)
     width = {"trousers": (0.038, 0.03), "wide": (0.047, 0.05)}.get(look.bottom, (0.036, 0.024))
-    colour = cloth if covered else look.skin
-    sketch.limb(f"{side}_shin", (knee, ankle), width, colour, order, shade, rim)
+    color = cloth if covered else look.skin
+    sketch.limb(f"{side}_shin", (knee, ankle), width, color, order, shade, rim)
     if look.bottom == "shorts":
         thigh = (0.054, 0.04)
         sketch.limb(f"{side}_thigh", (hip, knee), thigh, look.skin, order + 0.01, shade, rim)
@@ -48,8 +48,8 @@ def _leg(sketch: Sketch, side: str) -> None:
         sketch.limb(f"{side}_thigh", ends, (0.06, 0.056), cloth, order + 0.015, shade)
     else:
         thigh = (0.06, 0.05 if look.bottom == "wide" else 0.04)
-        colour = look.skin if look.bottom == "skirt" else cloth
-        sketch.limb(f"{side}_thigh", (hip, knee), thigh, colour, order + 0.01, shade, rim)
+        color = look.skin if look.bottom == "skirt" else cloth
+        sketch.limb(f"{side}_thigh", (hip, knee), thigh, color, order + 0.01, shade, rim)
     sketch.frame(f"{side}_thigh", hip, knee)
     sketch.frame(f"{side}_shin", knee, ankle)
     sketch.frame(f"{side}_foot", ankle, toe)
@@ -63,9 +63,9 @@ def _hips(sketch: Sketch) -> None:
     raise_by = 0.06 * up
     inwards = 0.22 * (right - left)
     ends = (left + raise_by + inwards, right + raise_by - inwards)
-    sketch.limb("hips", ends, (0.06, 0.06), look.bottom_colour, 1.6 * one, one)
+    sketch.limb("hips", ends, (0.06, 0.06), look.bottom_color, 1.6 * one, one)
     if look.bottom == "skirt":
-        sketch.add("hips", _skirt(sketch, left, right), shaded(look.bottom_colour, one), 1.7 * one)
+        sketch.add("hips", _skirt(sketch, left, right), shaded(look.bottom_color, one), 1.7 * one)
     pelvis = sketch.at("pelvis")
     sketch.frame("hips", pelvis, pelvis + 0.4 * up)
 
@@ -97,20 +97,20 @@ def _side(sketch: Sketch) -> float:
 
 def _torso(sketch: Sketch) -> None:
     look, one = sketch.look, np.ones(len(sketch.view.scale))
-    cloth = look.top_colour
+    cloth = look.top_color
     neck_ends = (sketch.at("neck"), 0.45 * sketch.at("neck") + 0.55 * sketch.at("head"))
     sketch.limb("head", neck_ends, (0.034, 0.03), look.skin, 2.1 * one, 0.9 * one)
     sketch.add("torso", _trunk(sketch, -0.07, 1.02), shaded(cloth, one), 2.0 * one, False)
     if look.pattern == "stripes":
         for start in (0.12, 0.38, 0.64):
             band = _trunk(sketch, start, start + 0.13)
-            sketch.add("torso", band, shaded(look.second_colour, one), 2.02 * one, False)
+            sketch.add("torso", band, shaded(look.second_color, one), 2.02 * one, False)
     elif look.pattern == "block":
         band = _trunk(sketch, -0.07, 0.42)
-        sketch.add("torso", band, shaded(look.second_colour, one), 2.02 * one, False)
+        sketch.add("torso", band, shaded(look.second_color, one), 2.02 * one, False)
     elif look.pattern == "panel" and sketch.view.facing > 0:
         band = _trunk(sketch, -0.06, 1.0, inner=0.36)
-        sketch.add("torso", band, shaded(look.second_colour, one), 2.02 * one, False)
+        sketch.add("torso", band, shaded(look.second_color, one), 2.02 * one, False)
     if sketch.detailed:
         lit = _trunk(sketch, 0.05, 0.9, inner=0.42, shift=-0.35)
         if look.pattern in ("plain",):
@@ -148,11 +148,11 @@ def _trunk(
     scale = sketch.view.scale[:, None]
     left, right = [], []
     for row, width in zip(rows, half, strict=True):
-        centre = pelvis + row * spine
+        center = pelvis + row * spine
         across = _across(sketch, float(np.clip(row, 0, 1))) * width * scale
-        centre = centre + shift * across
-        left.append(centre + inner * across)
-        right.append(centre - inner * across)
+        center = center + shift * across
+        left.append(center + inner * across)
+        right.append(center - inner * across)
     return np.stack([*left, *right[::-1]], axis=1)
 
 
@@ -171,19 +171,19 @@ def _arm(sketch: Sketch, side: str) -> None:
     upper_rim, lower_rim = (np.where(same, lowest, own - 0.01) for own in (upper, lower))
     shade = np.where(upper < 2.0, 0.9, 1.0)
     sleeved = look.top == "sleeves"
-    colour = look.top_colour if sleeved else look.skin
+    color = look.top_color if sleeved else look.skin
     part = f"{side}_upper_arm"
     width = (0.038, 0.032) if sleeved else (0.034, 0.028)
-    sketch.limb(part, (shoulder, elbow), width, colour, upper, shade, upper_rim)
+    sketch.limb(part, (shoulder, elbow), width, color, upper, shade, upper_rim)
     if look.top == "tee":
         end = shoulder + 0.55 * (elbow - shoulder)
         ends = (shoulder, end)
-        sketch.limb(part, ends, (0.042, 0.040), look.top_colour, upper + 0.01, shade)
+        sketch.limb(part, ends, (0.042, 0.040), look.top_color, upper + 0.01, shade)
     part = f"{side}_forearm"
     palm = wrist + 0.8 * (hand - wrist)
     sketch.limb(part, (wrist, palm), (0.022, 0.025), look.skin, lower + 0.005, shade, lower_rim)
     width = (0.032, 0.028) if sleeved else (0.028, 0.022)
-    sketch.limb(part, (elbow, wrist), width, colour, lower + 0.01, shade, lower_rim)
+    sketch.limb(part, (elbow, wrist), width, color, lower + 0.01, shade, lower_rim)
     sketch.frame(f"{side}_upper_arm", shoulder, elbow)
     sketch.frame(part, elbow, wrist)
 

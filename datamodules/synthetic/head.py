@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datamodules.synthetic.look import Colour
+from datamodules.synthetic.look import Color
 from datamodules.synthetic.shapes import PART_AT, Array, Sketch, shaded, unit
 
 #: How high the hair's lower edge sits on the forehead.
 _FRINGE = {"short": 0.046, "long": 0.042, "bun": 0.05, "afro": 0.048, "tail": 0.047, "cap": 0.045}
-_EYES: Colour = (42, 34, 36)
+_EYES: Color = (42, 34, 36)
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class _Head:
     """Where the head is and which way it faces; places are in units of the dancer's height."""
 
     sketch: Sketch
-    centre: Array
+    center: Array
     """(T, 2) pixels."""
     up: Array
     """(T, 2) pixels of a unit towards the crown."""
     across: Array
-    """(T, 2) pixels of a unit to the right in the picture."""
+    """(T, 2) pixels of a unit to the right in the image."""
     aside: Array
     """(T, 1) how far to the right the nose points."""
 
@@ -32,32 +32,32 @@ class _Head:
         self,
         place: tuple[float, float],
         radii: tuple[float, float],
-        colour: Colour,
+        color: Color,
         order: float,
         follow: float = 0.0,
     ) -> None:
         """Add an oval that follows the turning face by a share `follow`."""
         angle = np.linspace(0, 2 * np.pi, 3 * self.sketch.corners, endpoint=False)
-        middle = self.centre + (place[0] + follow * self.aside) * self.across + place[1] * self.up
+        middle = self.center + (place[0] + follow * self.aside) * self.across + place[1] * self.up
         points = (
             middle[:, None]
             + radii[0] * np.cos(angle)[None, :, None] * self.across[:, None]
             + radii[1] * np.sin(angle)[None, :, None] * self.up[:, None]
         )
         ones = self.sketch.ones
-        self.sketch.add("head", points, shaded(colour, ones), order * ones)
+        self.sketch.add("head", points, shaded(color, ones), order * ones)
 
 
 def draw_head(sketch: Sketch) -> None:
     """Add the head to a figure, seen from the front or from behind."""
     look, scale = sketch.look, sketch.view.scale[:, None]
-    centre = sketch.at("head")
-    up = unit(sketch.at("crown") - centre, np.array([0.0, -1.0])) * scale
+    center = sketch.at("head")
+    up = unit(sketch.at("crown") - center, np.array([0.0, -1.0])) * scale
     across = np.stack([-up[:, 1], up[:, 0]], axis=-1)
-    turn = (sketch.at("nose") - centre) / scale
+    turn = (sketch.at("nose") - center) / scale
     aside = np.sum(turn * across / scale, axis=-1, keepdims=True)
-    sketch.figure.frames[PART_AT["head"]] = (centre, np.stack([up, across], axis=-1))
-    head = _Head(sketch, centre, up, across, aside)
+    sketch.figure.frames[PART_AT["head"]] = (center, np.stack([up, across], axis=-1))
+    head = _Head(sketch, center, up, across, aside)
     front = sketch.view.facing > -0.2
     _hair_behind(head, front)
     if not front:
@@ -88,7 +88,7 @@ def _hair_behind(head: _Head, front: bool) -> None:
 def _hair_in_front(head: _Head) -> None:
     look = head.sketch.look
     capped = look.hair_cut == "cap"
-    colour = look.second_colour if capped else look.hair
-    head.oval((0, _FRINGE[look.hair_cut]), (0.058, 0.036), colour, 2.6)
+    color = look.second_color if capped else look.hair
+    head.oval((0, _FRINGE[look.hair_cut]), (0.058, 0.036), color, 2.6)
     if capped:
-        head.oval((0, 0.028), (0.058, 0.011), colour, 2.65, follow=0.6)
+        head.oval((0, 0.028), (0.058, 0.011), color, 2.65, follow=0.6)

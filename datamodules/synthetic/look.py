@@ -1,4 +1,4 @@
-"""How rendered dancers and their surroundings look: bodies, clothes, colours, backgrounds."""
+"""How rendered dancers and their surroundings look: bodies, clothes, colors, backgrounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datamodules.synthetic.motion import Body
 from datamodules.synthetic.music import rng_of
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 HairCut = Literal["short", "long", "bun", "afro", "cap", "tail"]
 Top = Literal["tee", "sleeves", "vest"]
 Print = Literal["plain", "stripes", "panel", "block"]
@@ -23,16 +23,16 @@ _TOPS: tuple[Top, ...] = ("tee", "sleeves", "vest")
 _PRINTS: tuple[Print, ...] = ("plain", "stripes", "panel", "block")
 _BOTTOMS: tuple[Bottom, ...] = ("trousers", "wide", "shorts", "skirt")
 
-_SKINS: tuple[Colour, ...] = (
+_SKINS: tuple[Color, ...] = (
     (250, 219, 196), (241, 194, 161), (224, 172, 130), (198, 139, 98),
     (161, 104, 69), (122, 78, 52), (88, 57, 41), (233, 183, 148),
 )  # fmt: skip
-_HAIRS: tuple[Colour, ...] = (
+_HAIRS: tuple[Color, ...] = (
     (34, 28, 30), (58, 40, 32), (92, 58, 38), (139, 90, 48),
     (205, 164, 94), (150, 60, 36), (120, 116, 120), (48, 44, 72),
 )  # fmt: skip
-#: Clothes that go together: top, second colour of the top, bottom, shoes.
-_OUTFITS: tuple[tuple[Colour, Colour, Colour, Colour], ...] = (
+#: Clothes that go together: top, second color of the top, bottom, shoes.
+_OUTFITS: tuple[tuple[Color, Color, Color, Color], ...] = (
     ((214, 69, 65), (247, 241, 227), (45, 62, 92), (240, 240, 238)),
     ((242, 177, 52), (84, 62, 54), (60, 72, 88), (192, 57, 43)),
     ((46, 139, 139), (235, 245, 239), (43, 45, 66), (239, 131, 84)),
@@ -49,7 +49,7 @@ _OUTFITS: tuple[tuple[Colour, Colour, Colour, Colour], ...] = (
     ((230, 214, 178), (140, 74, 58), (108, 122, 84), (140, 74, 58)),
 )
 #: Walls and floors: wall above, wall below, floor.
-_ROOMS: tuple[tuple[Colour, Colour, Colour], ...] = (
+_ROOMS: tuple[tuple[Color, Color, Color], ...] = (
     ((203, 218, 224), (228, 234, 232), (150, 160, 166)),
     ((244, 214, 186), (250, 234, 214), (190, 146, 112)),
     ((150, 178, 176), (198, 214, 206), (104, 120, 118)),
@@ -68,16 +68,16 @@ class Look:
     body: Body
     height: float
     """Scale of the whole figure, about 1."""
-    skin: Colour
-    hair: Colour
+    skin: Color
+    hair: Color
     hair_cut: HairCut
     top: Top
     pattern: Print
     bottom: Bottom
-    top_colour: Colour
-    second_colour: Colour
-    bottom_colour: Colour
-    shoes: Colour
+    top_color: Color
+    second_color: Color
+    bottom_color: Color
+    shoes: Color
 
 
 def look_of(seed: int, dancer: str) -> Look:
@@ -106,9 +106,9 @@ def look_of(seed: int, dancer: str) -> Look:
         top=_TOPS[rng.choice(3, p=[0.45, 0.35, 0.2])],
         pattern=_PRINTS[rng.choice(len(_PRINTS))],
         bottom=_BOTTOMS[rng.choice(4, p=[0.4, 0.2, 0.2, 0.2])],
-        top_colour=top,
-        second_colour=second,
-        bottom_colour=bottom,
+        top_color=top,
+        second_color=second,
+        bottom_color=bottom,
         shoes=shoes,
     )
 
@@ -124,7 +124,7 @@ def background(
     """The room of a dancer.
 
     Args:
-        floor: where the wall meets the floor, as a share of the height.
+        floor: Where the wall meets the floor, as a share of the height.
         kind: `varied`, or `stage` for the white stage that AIST films on.
 
     Returns:
@@ -144,8 +144,8 @@ def background(
     wall = above + (below - above) * np.clip(y / floor, 0, 1)[..., None]
     light = np.ones((height, width), np.float32)
     if style == "spot":
-        centre = middle + rng.uniform(-0.12, 0.12)
-        light += 0.28 * np.exp(-(((x - centre) / 0.33) ** 2 + ((y - 0.38) / 0.38) ** 2)) - 0.12
+        center = middle + rng.uniform(-0.12, 0.12)
+        light += 0.28 * np.exp(-(((x - center) / 0.33) ** 2 + ((y - 0.38) / 0.38) ** 2)) - 0.12
     elif style == "panels":
         step = rng.uniform(0.16, 0.3)
         light += 0.05 * _square_wave((x + rng.uniform()) / step, 0.06)
@@ -165,8 +165,8 @@ def background(
 
 
 def _contrasting_room(look: Look, rng: np.random.Generator) -> list[NDArray[np.float32]]:
-    """Colours of a random room against whose wall the person's arms and clothes stand out."""
-    worn = np.array([look.skin, look.top_colour, look.bottom_colour], np.float32)
+    """Colors of a random room against whose wall the person's arms and clothes stand out."""
+    worn = np.array([look.skin, look.top_color, look.bottom_color], np.float32)
     rooms = [[np.array(c, np.float32) for c in _ROOMS[n]] for n in rng.permutation(len(_ROOMS))]
     contrasts = [np.abs(worn - 0.5 * (room[0] + room[1])).mean(axis=1).min() for room in rooms]
     enough = [n for n, contrast in enumerate(contrasts) if contrast > 45]

@@ -1,7 +1,7 @@
 """How a rendered dancer moves: poses that fall on beats, and the joints they put in space.
 
 Between poses every coordinate follows the minimum-jerk curve (Flash and Hogan 1985), so all
-speeds are zero on the beat. Space: x to the dancer's left (right in the picture), y up, z towards
+speeds are zero on the beat. Space: x to the dancer's left (right in the image), y up, z towards
 the front camera; the unit is the dancer's height. Feet stand where the pose puts them; knees
 follow by two-bone inverse kinematics.
 """
@@ -138,8 +138,8 @@ def choreograph(
 
     Args:
         choreography: AIST's id; with seed, genre and situation it decides the order.
-        poses: how many.
-        routines: draw from this many shared routines, of which a genre uses three (at most six);
+        poses: How many.
+        routines: Draw from this many shared routines, of which a genre uses three (at most six);
             0 makes up every pose.
 
     Returns:
@@ -175,9 +175,9 @@ def perform(poses: Array, pose_times: list[Array], times_s: Array, hold: float =
 
     Args:
         poses: (K, C).
-        pose_times: for each of `LIMB_GROUPS` the K times (s) at which it is in its poses.
+        pose_times: For each of `LIMB_GROUPS` the K times (s) at which it is in its poses.
         times_s: (T,) inside those times.
-        hold: share of each beat spent standing still, half of it on either side of the beat.
+        hold: Share of each beat spent standing still, half of it on either side of the beat.
 
     Returns:
         (T, C).

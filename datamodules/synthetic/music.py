@@ -113,7 +113,7 @@ def beat_times(
     """The beats of a piece in seconds, up to `seconds`.
 
     Args:
-        lead: beats to count in before the first and after the last, for movements under way.
+        lead: Beats to count in before the first and after the last, for movements under way.
     """
     interval = 60.0 / tempo_of(music)
     start = first_beat_s(seed, music)
@@ -134,7 +134,7 @@ def synthesise(seed: int, music: str, seconds: float, pattern: Pattern = "even")
 
     Args:
         music: AIST's id, such as `mBR0`; gives genre, tempo and, with the seed, key and offset.
-        seconds: length.
+        seconds: Length.
         pattern: `swing` and `triplet` divide the beat in three, `three_four` has three beats a
             bar, `syncopation` moves the drums off the beat, `tempo_change` speeds up half way;
             the beats are the pulse in any case.

@@ -1,7 +1,7 @@
-"""Polygons that a figure is made of, and how its parts lie in the picture.
+"""Polygons that a figure is made of, and how its parts are placed in the image.
 
-A figure is a list of polygons with their vertices in every frame, a colour, a place in the
-drawing order and the part they belong to. Each part moves by one affine map of the picture plane
+A figure is a list of polygons with their vertices in every frame, a color, a place in the
+drawing order and the part they belong to. Each part moves by one affine map of the image plane
 (its axis and its width), which is what true flow is made from.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.synthetic.look import Colour, Look
+from datamodules.synthetic.look import Color, Look
 from datamodules.synthetic.motion import J
 
 Array = NDArray[np.float64]
@@ -30,8 +30,8 @@ class Shape:
     """One polygon through all frames."""
 
     points: Array
-    """(T, V, 2) picture coordinates x, y in pixels."""
-    colour: NDArray[np.int64]
+    """(T, V, 2) image coordinates x, y in pixels."""
+    color: NDArray[np.int64]
     """(T, 3) RGB."""
     order: Array
     """(T,): drawn from low to high."""
@@ -43,7 +43,7 @@ class Shape:
 
 @dataclass
 class Figure:
-    """What to draw, and how each part lies in the picture."""
+    """What to draw, and how each part is placed in the image."""
 
     shapes: list[Shape] = field(default_factory=list)
     frames: dict[int, tuple[Array, Array]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class View:
-    """Joints in the picture."""
+    """Joints in the image."""
 
     points: Array
     """(T, J, 2) pixels."""
@@ -75,7 +75,7 @@ class Sketch:
         self.ones = np.ones(len(view.scale))
 
     def at(self, name: str) -> Array:
-        """(T, 2) where a joint is in the picture."""
+        """(T, 2) where a joint is in the image."""
         return self.view.points[:, J[name]]
 
     def depth(self, name: str) -> Array:
@@ -87,7 +87,7 @@ class Sketch:
         part: str,
         ends: tuple[Array, Array],
         radii: tuple[float, float],
-        colour: Colour,
+        color: Color,
         order: Array,
         shade: Array,
         rim: Array | None = None,
@@ -98,25 +98,25 @@ class Sketch:
         if rim is not None:
             edge = 0.006 * self.view.scale[:, None]
             points = capsule(*ends, start + edge, end + edge, self.corners)
-            self.add(part, points, shaded(colour, shade * 0.72), rim, outline=True)
-        self.add(part, capsule(*ends, start, end, self.corners), shaded(colour, shade), order)
+            self.add(part, points, shaded(color, shade * 0.72), rim, outline=True)
+        self.add(part, capsule(*ends, start, end, self.corners), shaded(color, shade), order)
         if self.detailed:
             aside = np.stack([-0.25 * start[:, 0], -0.2 * start[:, 0]], axis=-1)
             lit = (ends[0] + aside, ends[1] + aside)
             points = capsule(*lit, 0.5 * start, 0.5 * end, self.corners)
-            self.add(part, points, shaded(colour, shade * 1.07), order + 0.002, outline=True)
+            self.add(part, points, shaded(color, shade * 1.07), order + 0.002, outline=True)
 
     def add(
         self,
         part: str,
         points: Array,
-        colour: NDArray[np.int64],
+        color: NDArray[np.int64],
         order: Array,
         convex: bool = True,
         outline: bool = False,
     ) -> None:
         """A polygon (T, V, 2) of a part."""
-        self.figure.shapes.append(Shape(points, colour, order, PART_AT[part], convex, outline))
+        self.figure.shapes.append(Shape(points, color, order, PART_AT[part], convex, outline))
 
     def frame(self, part: str, start: Array, end: Array, least: float = 0.04) -> None:
         """The part's affine frame: its axis, and a width that does not foreshorten."""
@@ -135,15 +135,15 @@ def unit(vectors: Array, lean: Array) -> Array:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 
-def shaded(colour: Colour, shade: Array) -> NDArray[np.int64]:
-    """(T, 3) a colour lit by (T,) shade, 1 for as it is."""
-    return np.clip(np.outer(shade, colour), 0, 255).astype(np.int64)
+def shaded(color: Color, shade: Array) -> NDArray[np.int64]:
+    """(T, 3) a color lit by (T,) shade, 1 for as it is."""
+    return np.clip(np.outer(shade, color), 0, 255).astype(np.int64)
 
 
 def capsule(
     start: Array, end: Array, start_radius: Array, end_radius: Array, corners: int
 ) -> Array:
-    """(T, V, 2) outline of two half circles and what lies between them; radii (T, 1) pixels."""
+    """(T, V, 2) outline of two half circles and the area between them; radii (T, 1) pixels."""
     arc = np.linspace(-np.pi / 2, np.pi / 2, corners)
     axis = end - start
     angle = np.arctan2(axis[:, 1], axis[:, 0])[:, None]

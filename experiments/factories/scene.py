@@ -60,7 +60,7 @@ def measure_scene(data: Path, rule: SplitRule | None = None) -> Scene | None:
         background=torch.from_numpy(clearest.background).permute(2, 0, 1).contiguous(),
         height=min(1.0, float(np.median([view.height for view in views]))),
         feet=float(np.median([view.feet for view in views])),
-        center=float(np.median([view.centre for view in views])),
+        center=float(np.median([view.center for view in views])),
     )
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from datamodules.windows import CLIP_ID, parse_clip_id
 from experiments.config.load import current_values
 from experiments.config.yaml_text import read_mapping
 from experiments.errors import SettingsError
@@ -176,9 +177,12 @@ def _music_beats(data: Path | None, clip: str) -> list[float]:
     if data is None or not (data / "index.parquet").is_file():
         return []
     fps, beats = _beats_of_data(data)
-    named = re.fullmatch(r"(.+?)@(\d+)m?", clip)
-    name, start = (named[1], int(named[2]) / fps) if named else (clip, 0.0)
-    return [round(b - start, 4) for b in beats.get(name, ()) if 0 <= b - start < MAX_BEAT_S]
+    name, start, speed = clip, 0.0, 1.0
+    if CLIP_ID.fullmatch(clip):
+        name, window = parse_clip_id(clip)
+        start, speed = window.start / fps, window.speed
+    found = [(beat - start) / speed for beat in beats.get(name, ())]
+    return [round(beat, 4) for beat in found if 0 <= beat < MAX_BEAT_S]
 
 
 @lru_cache(maxsize=8)

@@ -19,7 +19,7 @@ CLOCK_BITS = 14
 
 
 def clock_frame(time_s: float, height: int = 48, width: int = 112) -> NDArray[np.uint8]:
-    """(H, W, 3): the upper half shows the milliseconds in binary, the lower half a colour."""
+    """(H, W, 3): the upper half shows the milliseconds in binary, the lower half a color."""
     frame = np.full((height, width, 3), (40, 90, 160), dtype=np.uint8)
     block = width // CLOCK_BITS
     for bit in range(CLOCK_BITS):

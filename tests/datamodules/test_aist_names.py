@@ -48,9 +48,9 @@ def test_parts_are_what_they_say() -> None:
         ("gBR_sBM_c01_mBR0_ch01", "one dancer"),
         ("gBR_sBM_c01_d04_mBR0", "choreography"),
         ("gBR_sSH_c01_v00", "gBR_sSH_c01_v0"),
-        ("holiday", "no AIST name"),
-        ("", "no AIST name"),
-        ("gBR_sBM_c01_d04_mBR0_ch01\n", "no AIST name"),
+        ("holiday", "not an AIST name"),
+        ("", "not an AIST name"),
+        ("gBR_sBM_c01_d04_mBR0_ch01\n", "not an AIST name"),
         ("gBR_sBM_c01_d٠٤_mBR0_ch01", "AIST name"),
     ],
 )

@@ -227,7 +227,7 @@ def test_padding_is_marked(tmp_path: Path) -> None:
 def test_ids_survive_the_round_trip() -> None:
     for window in (Window(-1, 40), Window(-1, 0, True), Window(-1, 7, True, 1.25)):
         assert parse_clip_id(clip_id("a-b@c", window)) == ("a-b@c", window)
-    with pytest.raises(DataError, match="no clip id"):
+    with pytest.raises(DataError, match="not a clip id"):
         parse_clip_id("name")
 
 

@@ -43,7 +43,7 @@ def test_fewer_clips_than_a_batch_are_repeated() -> None:
     (only,) = epoch(TrainBatches(3, 8, seed=0))
     assert len(only) == 8
     assert set(only) == {0, 1, 2}
-    with pytest.raises(DataError, match="no clip to train on"):
+    with pytest.raises(DataError, match="no clips to train on"):
         TrainBatches(0, 8, seed=0)
 
 

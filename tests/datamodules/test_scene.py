@@ -47,7 +47,7 @@ def test_key_points_say_how_tall_she_is(dance: RenderedClip) -> None:
     rough = measured(dance, False)
     assert rough.height == pytest.approx(view.height, rel=0.3)
     assert rough.feet == pytest.approx(view.feet, abs=0.06)
-    assert rough.centre == pytest.approx(view.centre, abs=0.1)
+    assert rough.center == pytest.approx(view.center, abs=0.1)
 
 
 def test_what_is_never_seen_is_filled_from_both_sides_of_its_row() -> None:

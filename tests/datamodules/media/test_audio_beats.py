@@ -20,7 +20,7 @@ from datamodules.media.audio import (
     track_envelope,
 )
 from datamodules.media.beats import beat_features, onset_per_frame, read_beat_file
-from datamodules.media.spectrum import ENVELOPE_RATE_HZ, analyse, spectral_features
+from datamodules.media.spectrum import ENVELOPE_RATE_HZ, analyze, spectral_features
 
 IMPULSE, SIN, COS, SIN2, COS2, ONSET, INTERVAL = range(len(BEAT_FEATURES))
 
@@ -194,7 +194,7 @@ def test_spectral_features_tell_pitch_and_level() -> None:
 
 def test_one_transform_gives_the_same_as_two() -> None:
     sound = clicks(beats_of("mBR4", 3.0), 3.0)
-    spectral, envelope = analyse(sound, RATE, 30, 10.0)
+    spectral, envelope = analyze(sound, RATE, 30, 10.0)
     np.testing.assert_allclose(spectral, spectral_features(sound, RATE, 30, 10.0), atol=1e-5)
     np.testing.assert_allclose(envelope, onset_envelope(sound, RATE), atol=1e-4)
 

@@ -142,7 +142,7 @@ def test_formats_sizes_and_single_frames(
 
 
 @pytest.mark.parametrize(("matrix", "full_range"), [(1, False), (1, True), (5, False), (5, True)])
-def test_colour_tags_are_honoured(tmp_path: Path, matrix: int, full_range: bool) -> None:
+def test_color_tags_are_honoured(tmp_path: Path, matrix: int, full_range: bool) -> None:
     """BT.709 (1) and BT.601 (5), limited and full range, all mean the same red."""
     red = np.full((64, 64, 3), (200, 60, 30), np.uint8)
     path = tmp_path / "a.mp4"
@@ -194,7 +194,7 @@ def test_files_that_are_no_videos(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder"):
         probe(tmp_path)
     song = encode_sound(tmp_path / "song.wav")
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(DataError, match="no video track"):
         probe(song)
 
 

@@ -1,4 +1,4 @@
-"""Writing: playable anywhere, colours and beats where they were, whole files or none."""
+"""Writing: playable anywhere, colors and beats where they were, whole files or none."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _boxes(path: Path) -> list[str]:
     return names
 
 
-def test_a_dance_comes_back_in_its_colours(tmp_path: Path) -> None:
+def test_a_dance_comes_back_in_its_colors(tmp_path: Path) -> None:
     clip = render_clip(DanceSpec(size=128, seconds=1))
     write_video(tmp_path / "a.mp4", clip.frames, clip.fps, clip.audio, clip.sample_rate)
     back = read_frames(tmp_path / "a.mp4")
@@ -39,10 +39,10 @@ def test_a_dance_comes_back_in_its_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (9, 9, 9)]
+    "color", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (9, 9, 9)]
 )
-def test_plain_colours_within_three_levels(tmp_path: Path, colour: tuple[int, int, int]) -> None:
-    frames = torch.tensor(colour, dtype=torch.uint8)[None, :, None, None].expand(2, 3, 32, 32)
+def test_plain_colors_within_three_levels(tmp_path: Path, color: tuple[int, int, int]) -> None:
+    frames = torch.tensor(color, dtype=torch.uint8)[None, :, None, None].expand(2, 3, 32, 32)
     write_video(tmp_path / "a.mp4", frames, 10)
     back = read_frames(tmp_path / "a.mp4").float()
     assert (back - frames.float()).abs().max() <= 3
