@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     from datamodules.files import describe_passed_over
     from experiments.errors import SettingsError
-    from experiments.evaluation.clips import clip_rows, summarise
+    from experiments.evaluation.clips import clip_rows, summarize
     from experiments.evaluation.folder import FolderOptions, list_videos, score_folder, videos_in
     from experiments.evaluation.paired import PROTOCOL, find_partners
     from experiments.evaluation.protocol import build_protocol, cell, write_evaluation
@@ -149,7 +149,7 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
         for failure in compared.left_out:
             print(f"Left out of the distances: {failure.name}: {failure.reason}", file=sys.stderr)
     rows = clip_rows(scores.clips)
-    means = summarise(rows)
+    means = summarize(rows)
     reference = compared.protocol if compared else None
     protocol = build_protocol(scores, options, reference, PROTOCOL if args.paired else None)
     distances = compared.distances if compared else {}

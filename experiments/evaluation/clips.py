@@ -2,7 +2,7 @@
 
     clips = score_clips(frames, fps, music_beats, names, music_ids)
     rows = clip_rows(clips)              # one dictionary a clip, controls included
-    means = summarise(rows)              # means with intervals, resampled by song
+    means = summarize(rows)              # means with intervals, resampled by song
 
 Motion is measured from the frames, so methods are compared by what a viewer sees.
 """
@@ -171,7 +171,7 @@ def _with_other_music(clip: ScoredClip, others: Sequence[ScoredClip]) -> float:
     return float(found.corrected.mean())
 
 
-def summarise(rows: Sequence[Row], draws: int = 2000, seed: int = 0) -> dict[str, Interval]:
+def summarize(rows: Sequence[Row], draws: int = 2000, seed: int = 0) -> dict[str, Interval]:
     """Return the mean of every score with its 95% bootstrap interval, resampled by song.
 
     Args:

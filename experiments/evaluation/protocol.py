@@ -19,7 +19,7 @@ from typing import Any
 
 from datamodules.files import replacing, write_text
 from experiments.config.load import Settings
-from experiments.evaluation.clips import Row, summarise
+from experiments.evaluation.clips import Row, summarize
 from experiments.evaluation.folder import FolderOptions, FolderScores
 from experiments.runs.manifest import data_digest
 from metrics import VERSION
@@ -115,7 +115,7 @@ def write_heldout(
         "beats": settings.clips.beats,
         "noise_seed": noise_seed,
     }
-    means = summarise(rows)
+    means = summarize(rows)
     write_evaluation(out, with_hash(protocol), rows, means)
     return means
 
@@ -134,7 +134,7 @@ def write_evaluation(
         out: Folder to write.
         protocol: From `build_protocol`.
         rows: One a clip.
-        means: From `summarise`.
+        means: From `summarize`.
         distances: Distances to a reference.
         **left_out: Lists of `name` and `reason` for `scores.json`, such as `failures`.
     """

@@ -22,7 +22,7 @@ from datamodules.aist_names import tempo_of
 from datamodules.files import write_text
 from datamodules.media.video import read_frames
 from experiments.caching.latent_flow import cache_latent_flow, load_stage1
-from experiments.evaluation.clips import summarise
+from experiments.evaluation.clips import summarize
 from experiments.evaluation.heldout import score_heldout
 from experiments.evaluation.protocol import write_heldout
 from experiments.factories import preparation
@@ -100,7 +100,7 @@ def score(plan: QuickstartPlan, progress: Progress) -> None:
     results = {
         "format": FORMAT,
         "alignment": {
-            kind: {name: asdict(value) for name, value in summarise(rows).items()}
+            kind: {name: asdict(value) for name, value in summarize(rows).items()}
             for kind, rows in scores.rows.items()
         },
         "reconstruction": scores.reconstruction,

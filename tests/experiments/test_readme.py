@@ -32,7 +32,7 @@ def commands() -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what a user has: videos, a picture, a song."""
+    """A folder with what a user has: videos, an image, a song."""
     folder = tmp_path_factory.mktemp("desk")
     for name in NAMES:
         clip = render_clip(DanceSpec(name=name, size=SIZE, seconds=2.0))
@@ -61,13 +61,13 @@ def shrunk(words: list[str]) -> list[str]:
     return words
 
 
-def test_the_road_on_your_own_data(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_for_your_own_data(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk)
-    road = [words[1:] for words in commands() if words[0] == "dabfusion"]
-    assert [words[0] for words in road] == [
+    typed = [words[1:] for words in commands() if words[0] == "dabfusion"]
+    assert [words[0] for words in typed] == [
         *("prepare", "doctor", "train", "train", "generate", "evaluate")
     ]
-    for words in road:
+    for words in typed:
         assert cli.main(shrunk(words)) == 0, words
     assert (desk / "dance.mp4").exists()
 

@@ -77,12 +77,12 @@ def _write(
     scores: HeldoutScores, settings: Settings, args: argparse.Namespace, digest: str
 ) -> None:
     from datamodules.files import write_text
-    from experiments.evaluation.clips import summarise
+    from experiments.evaluation.clips import summarize
     from experiments.evaluation.protocol import write_heldout
     from experiments.quickstart.report import contact_sheet, write_rows
     from experiments.runs.folder import RunFolder
 
-    means = {kind: summarise(rows) for kind, rows in scores.rows.items()}
+    means = {kind: summarize(rows) for kind, rows in scores.rows.items()}
     result = {
         "split": args.split,
         "seed": settings.seed,

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 def _score_folders(given: list[str]) -> dict[str, dict[str, Any]]:
     """Means with intervals of each folder by its title."""
     from experiments.errors import SettingsError
-    from experiments.evaluation.clips import clip_rows, summarise
+    from experiments.evaluation.clips import clip_rows, summarize
     from experiments.evaluation.folder import score_folder
 
     found = {}
@@ -89,5 +89,5 @@ def _score_folders(given: list[str]) -> dict[str, dict[str, Any]]:
             print(f"Left out: {failure.name}: {failure.reason}", file=sys.stderr)
         if not scores.clips:
             raise SettingsError(f'None of the videos in "{folder}" could be scored.')
-        found[title] = {k: vars(v) for k, v in summarise(clip_rows(scores.clips)).items()}
+        found[title] = {k: vars(v) for k, v in summarize(clip_rows(scores.clips)).items()}
     return found

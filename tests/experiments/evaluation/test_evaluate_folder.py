@@ -17,7 +17,7 @@ from datamodules.media.video import write_video
 from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments.cli import main
 from experiments.errors import SettingsError
-from experiments.evaluation.clips import clip_rows, score_clips, summarise
+from experiments.evaluation.clips import clip_rows, score_clips, summarize
 from experiments.evaluation.evaluations import read_evaluation, score_table
 from experiments.evaluation.folder import FolderOptions, music_of, score_folder, videos_in
 
@@ -147,11 +147,11 @@ def test_clips_in_memory() -> None:
     )  # fmt: skip
     frames = torch.stack([clip.frames for clip in clips])
     rows = clip_rows(score_clips(frames, 10, beats, ["a", "b"], ["mBR0", "mPO1"]))
-    means = summarise(rows)
+    means = summarize(rows)
     assert means["corrected"].mean > 0.85
     assert means["corrected"].clusters == 2
     swapped = clip_rows(score_clips(frames, 10, beats.flip(0), ["a", "b"], ["mPO1", "mBR0"]))
-    assert summarise(swapped)["corrected"].mean < 0.5
+    assert summarize(swapped)["corrected"].mean < 0.5
     with pytest.raises(ValueError, match="one of each a clip"):
         score_clips(frames, 10, beats, ["a"], ["m", "n"])
 

@@ -1,4 +1,4 @@
-"""A model that hears a frozen encoder is scored on held-out clips, with their embeddings joined."""
+"""A model conditioned on a frozen encoder is scored on held-out clips with their embeddings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from experiments.sweeps.trial import score_run
 from lightning_modules.music.wav2clip import Wav2ClipEncoder
 
 
-def test_a_sweeps_trial_that_hears_wav2clip_is_scored(
+def test_a_sweep_trial_with_wav2clip_is_scored(
     data: Path, autoencoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
