@@ -172,7 +172,7 @@ def sample_latent_flow(
         (B, N, 3, h, w): absolute sampling grid in [-1, 1] and occlusion in [0, 1].
 
     Raises:
-        ValueError: not one generator a dance, or an overlap that does not fit the window.
+        ValueError: Not one generator a dance, or an overlap that does not fit the window.
     """
     b, n = beat_features.shape[:2]
     if len(generators) != b:

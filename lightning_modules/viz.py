@@ -98,7 +98,7 @@ def autoencoder_panel(network: LatentFlowAutoencoder, frames: Tensor, side: int 
 
     Args:
         frames: (B, 1 + T, 3, H, W) in [0, 1]; the first of each clip is its reference.
-        side: pixels of an image on the sheet.
+        side: Pixels of an image on the sheet.
     """
     training = network.training
     network.eval()

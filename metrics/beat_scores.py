@@ -129,14 +129,14 @@ class BeatAlignmentScore(ClipMean):
 
         Args:
             keypoints: (B, T, J, 2 or 3) joint coordinates in any unit (no visibility).
-            fps: frames per second.
+            fps: Frames per second.
             music_beats: (B, N) seconds, NaN-padded.
             speed: (B, T - 1) speed signal instead of `keypoints`.
             motion_beats: (B, M) seconds instead of `keypoints`.
-            music_ids: the song of each clip.
+            music_ids: The song of each clip.
 
         Raises:
-            ValueError: not exactly one of `keypoints`, `speed` and `motion_beats`.
+            ValueError: Not exactly one of `keypoints`, `speed` and `motion_beats`.
         """
         given = [value for value in (keypoints, speed, motion_beats) if value is not None]
         if len(given) != 1:
@@ -182,13 +182,13 @@ class AVAlign(ClipMean):
 
         Args:
             video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
-            fps: frames per second.
+            fps: Frames per second.
             onsets: (B, N) seconds, NaN-padded.
             magnitude: (B, T) mean flow magnitudes instead of `video` (`flow_magnitude`).
-            music_ids: the song of each clip.
+            music_ids: The song of each clip.
 
         Raises:
-            ValueError: not exactly one of `video` and `magnitude`.
+            ValueError: Not exactly one of `video` and `magnitude`.
         """
         if video is not None and magnitude is None:
             magnitude = flow_magnitude(video, self.flow)

@@ -65,12 +65,12 @@ class DancerVideoFeatures(nn.Module):
     """A `FeatureExtractor` of 64 features: the mean of `DancerNetwork` over a video's windows.
 
     Args:
-        weights: file of weights, as `dabfusion study features` writes it; by default the
+        weights: File of weights, as `dabfusion study features` writes it; by default the
             included ones.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds no weights of this network.
+        FileNotFoundError: There is no such file.
+        ValueError: It holds no weights of this network.
     """
 
     dimension = DIMENSION

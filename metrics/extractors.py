@@ -38,16 +38,16 @@ class TorchScriptExtractor(nn.Module):
     """Any TorchScript video network by path; I3D for the usual FVD.
 
     Args:
-        path: the TorchScript file.
+        path: The TorchScript file.
         call: "i3d" for the I3D of StyleGAN-V (`i3d_torchscript.pt`), which takes (B, 3, T, H, W)
             in [0, 255] and resizes and rescales itself; "plain" for a network from
             (B, 3, T, H, W) in [0, 1] to (B, D).
-        sha256: expected hash of the file; None accepts any and only records it.
-        frames: number of frames of the probe that finds out D (I3D needs at least 10).
+        sha256: Expected hash of the file; None accepts any and only records it.
+        frames: Number of frames of the probe that finds out D (I3D needs at least 10).
 
     Raises:
-        ValueError: the file is not the expected one, or its output is not (B, D).
-        FileNotFoundError: there is no such file.
+        ValueError: The file is not the expected one, or its output is not (B, D).
+        FileNotFoundError: There is no such file.
     """
 
     def __init__(
@@ -99,13 +99,13 @@ def fetch_weights(url: str, path: str | Path, sha256: str) -> Path:
     hash is not fetched again.
 
     Args:
-        url: where it is, given by you.
-        path: where to put it.
-        sha256: its hash in hexadecimal.
+        url: Where it is, given by you.
+        path: Where to put it.
+        sha256: Its hash in hexadecimal.
 
     Raises:
-        ValueError: what came has another hash; nothing is left behind.
-        OSError: the address cannot be reached or the file cannot be written.
+        ValueError: What came has another hash; nothing is left behind.
+        OSError: The address cannot be reached or the file cannot be written.
     """
     target = Path(path)
     if target.exists() and file_sha256(target) == sha256.lower():

@@ -62,10 +62,10 @@ class MotionMusicAlignment2D(MotionMusicMetric):
     | `clips`              | number of clips                                                     |
 
     Args:
-        sigma: standard deviation of the kernel in seconds.
+        sigma: Standard deviation of the kernel in seconds.
         direction: "motion_to_music" asks how well motion beats hit the music (AIST++);
             "music_to_motion" asks how many music beats are danced (Bailando).
-        flow: optical flow for videos, "farneback" or "dis".
+        flow: Optical flow for videos, "farneback" or "dis".
 
     Example:
         >>> import torch
@@ -116,11 +116,11 @@ def clip_scores(
     """The values of `MotionMusicAlignment2D` for each clip of a batch, for tables of clips.
 
     Args:
-        signal: motion of B clips.
-        fps: frames per second.
+        signal: Motion of B clips.
+        fps: Frames per second.
         music_beats: (B, N) seconds, NaN-padded.
-        sigma: standard deviation of the kernel in seconds.
-        direction: as in `align`.
+        sigma: Standard deviation of the kernel in seconds.
+        direction: As in `align`.
 
     Returns:
         A tensor (B,) for each of `VALUES`.

@@ -38,14 +38,14 @@ def motion_signal(
         video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
         latent_flow: (B, T, 3, h, w): sampling grid in [-1, 1] and occlusion map.
         keypoints: (B, T, J, 2 or 3): x, y in pixels and visibility.
-        motion: a `MotionSignal`, or speeds (B, T - 1) in pixels per second, NaN-padded.
-        fps: frames per second.
-        size: frame size in pixels (longer side) for every source but `video`; 128 by default.
+        motion: A `MotionSignal`, or speeds (B, T - 1) in pixels per second, NaN-padded.
+        fps: Frames per second.
+        size: Frame size in pixels (longer side) for every source but `video`; 128 by default.
         frames: (B,) valid frames of each clip; None means all.
-        flow: optical flow method for `video`.
+        flow: Optical flow method for `video`.
 
     Raises:
-        ValueError: not exactly one source.
+        ValueError: Not exactly one source.
     """
     given = {
         "video": video,
@@ -109,19 +109,19 @@ class MotionMusicMetric(ClipMean):
 
         Args:
             video: (B, T, 3, H, W) uint8 or floating point in [0, 1]; or what `motion` takes.
-            fps: frames per second; needed.
-            music_beats: needed; (B, N) seconds from the clip's first frame, NaN-padded. Include
+            fps: Frames per second; needed.
+            music_beats: Needed; (B, N) seconds from the clip's first frame, NaN-padded. Include
                 beats just outside the clip: the controls shift them into it.
             latent_flow: (B, T, 3, h, w) instead of `video`.
             keypoints: (B, T, J, 2 or 3) in pixels instead of `video`.
-            motion: a `MotionSignal` or speeds (B, T - 1) in pixels per second instead of `video`.
-            size: frame size in pixels for every source but `video`; 128 by default.
+            motion: A `MotionSignal` or speeds (B, T - 1) in pixels per second instead of `video`.
+            size: Frame size in pixels for every source but `video`; 128 by default.
             frames: (B,) valid frames of each clip; None means all.
-            music_ids: the song of each clip, for the standard error.
+            music_ids: The song of each clip, for the standard error.
 
         Raises:
-            ValueError: not exactly one source, or shapes that do not fit.
-            TypeError: no `fps` or no `music_beats`.
+            ValueError: Not exactly one source, or shapes that do not fit.
+            TypeError: No `fps` or no `music_beats`.
         """
         if fps is None or music_beats is None:
             raise TypeError("update() needs fps and music_beats.")

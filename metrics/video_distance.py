@@ -41,7 +41,7 @@ class _VideoDistance(DanceMetric):
         """Features (B, D) in float64 of videos (B, T, 3, H, W), or of features as they are.
 
         Raises:
-            ValueError: features of another dimension, or videos without an extractor.
+            ValueError: Features of another dimension, or videos without an extractor.
         """
         if video.ndim == 5:
             if self.extractor is None:
@@ -60,7 +60,7 @@ class _VideoDistance(DanceMetric):
         """Check that there are enough videos, of one kind.
 
         Raises:
-            ValueError: fewer than two videos on a side, or videos of different lengths or sizes.
+            ValueError: Fewer than two videos on a side, or videos of different lengths or sizes.
         """
         if min(counts) < 2:
             raise ValueError(
@@ -142,11 +142,11 @@ class FrechetVideoDistance(_VideoDistance):
         """Add videos (B, T, 3, H, W) uint8, or features (B, D).
 
         Args:
-            video: videos or features.
-            real: whether they are true videos or generated ones.
+            video: Videos or features.
+            real: Whether they are true videos or generated ones.
 
         Raises:
-            ValueError: shapes that do not fit.
+            ValueError: Shapes that do not fit.
         """
         features = self.features(video)
         if real:
@@ -162,7 +162,7 @@ class FrechetVideoDistance(_VideoDistance):
         """The distance, () float64.
 
         Raises:
-            ValueError: fewer than two videos on a side, or mixed kinds of video.
+            ValueError: Fewer than two videos on a side, or mixed kinds of video.
         """
         self.check(self._counts())
         true = moments(self.true_sum, self.true_outer, self.true_count)
@@ -209,11 +209,11 @@ class KernelVideoDistance(_VideoDistance, SampleMetric):
         """Add videos (B, T, 3, H, W) uint8, or features (B, D).
 
         Args:
-            video: videos or features.
-            real: whether they are true videos or generated ones.
+            video: Videos or features.
+            real: Whether they are true videos or generated ones.
 
         Raises:
-            ValueError: shapes that do not fit, or more videos than the capacity.
+            ValueError: Shapes that do not fit, or more videos than the capacity.
         """
         self.store("true" if real else "generated", self.features(video))
 
@@ -221,7 +221,7 @@ class KernelVideoDistance(_VideoDistance, SampleMetric):
         """The squared discrepancy, () float64; it may be a little below zero.
 
         Raises:
-            ValueError: fewer than two videos on a side, or mixed kinds of video.
+            ValueError: Fewer than two videos on a side, or mixed kinds of video.
         """
         true, made = self.samples()
         self.check((len(true), len(made)))
@@ -249,7 +249,7 @@ def check_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> Non
         second: `protocol()` of another.
 
     Raises:
-        ValueError: they differ in extractor, frames, size or number of videos; all differences
+        ValueError: They differ in extractor, frames, size or number of videos; all differences
             are named.
     """
     apart = [

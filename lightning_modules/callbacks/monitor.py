@@ -54,7 +54,7 @@ def measure_signs(frames: Tensor, latent_flow: Tensor, beats: Tensor, fps: float
         frames: (B, T, 3, H, W) uint8.
         latent_flow: (B, T, 3, h, w) absolute, what the frames were decoded from.
         beats: (B, N) music beats in seconds from the first frame, NaN-padded.
-        fps: frames per second.
+        fps: Frames per second.
 
     Returns:
         (B,) for each of `SIGNS`.
@@ -84,9 +84,9 @@ class FailureMonitor(Callback):
     alert.
 
     Args:
-        inside: for each sign that is watched, the share of training clips within its limits.
-        tolerated: share of generated clips outside the limits that is not flagged yet.
-        load: reads the training clips that set the limits, in batches with reference frames.
+        inside: For each sign that is watched, the share of training clips within its limits.
+        tolerated: Share of generated clips outside the limits that is not flagged yet.
+        load: Reads the training clips that set the limits, in batches with reference frames.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ def model_card(settings: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     """Markdown of the model card.
 
     Args:
-        settings: the pipeline's clip format and sampling defaults.
+        settings: The pipeline's clip format and sampling defaults.
         notes: About the training: `data`, `settings`, `scores`, `rendered_dancers` (true if the
             training videos were rendered), and anything else that JSON can hold.
     """

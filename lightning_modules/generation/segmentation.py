@@ -63,11 +63,11 @@ class PersonSegmenter(nn.Module):
 def largest_component(mask: Tensor) -> Tensor:
     """Remove all but the largest connected component of a mask (H, W)."""
     inside = (mask > 0.5).numpy().astype(np.uint8)
-    count, pieces, sizes, _ = cv2.connectedComponentsWithStats(inside)
-    if count < 3:  # the background and one piece at most
+    count, components, sizes, _ = cv2.connectedComponentsWithStats(inside)
+    if count < 3:  # the background and at most one component
         return mask
     kept = 1 + int(np.argmax(sizes[1:, cv2.CC_STAT_AREA]))
-    others = torch.from_numpy((pieces != kept) & (pieces != 0))
+    others = torch.from_numpy((components != kept) & (components != 0))
     return mask.masked_fill(others, 0.0)
 
 
@@ -75,7 +75,7 @@ def load_segmenter(folder: str | Path) -> PersonSegmenter:
     """Load a segmentation network from the folder of a Hugging Face model.
 
     Raises:
-        CheckpointError: transformers is not installed, the folder has no such model, or the model
+        CheckpointError: Transformers is not installed, the folder has no such model, or the model
             has no label "person".
     """
     folder = Path(folder)

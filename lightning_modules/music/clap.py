@@ -80,7 +80,7 @@ class ClapAudioEncoder(nn.Module):
     """HTSAT and the projection to the joint embedding.
 
     Args:
-        width: channels of HTSAT's first layer: 96 (tiny), 128 (base) or 256 (large).
+        width: Channels of HTSAT's first layer: 96 (tiny), 128 (base) or 256 (large).
     """
 
     def __init__(self, width: int = 96) -> None:
@@ -188,7 +188,7 @@ def token_dim(path: str | Path) -> int:
     LAION's music checkpoints are.
 
     Raises:
-        CheckpointError: no weights found, or those of another network.
+        CheckpointError: No weights found, or those of another network.
     """
     return 8 * _width(_state(Path(path)), Path(path))
 

@@ -23,8 +23,8 @@ class MusicEncoders(nn.Module):
     """CLAP and Wav2CLIP, either or both.
 
     Args:
-        clap_encoder: gives `clap` and `clap_tokens`.
-        wav2clip_encoder: gives `wav2clip`.
+        clap_encoder: Gives `clap` and `clap_tokens`.
+        wav2clip_encoder: Gives `wav2clip`.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class MusicEncoders(nn.Module):
 
         Args:
             sound: (N, S) mono in [-1, 1], beginning with frame 0.
-            sample_rate: hertz.
+            sample_rate: Hertz.
             frames: T.
-            fps: frames per second.
+            fps: Frames per second.
 
         Returns:
             `clap` (N, 512): of the first 10 s, the window repeated where it is shorter;

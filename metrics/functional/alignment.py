@@ -58,7 +58,7 @@ def beat_alignment(queries: Tensor, targets: Tensor, sigma: float = SIGMA_S) -> 
     Args:
         queries: (..., M), NaN-padded.
         targets: (..., N), NaN-padded.
-        sigma: standard deviation of the kernel, in the unit of the beats.
+        sigma: Standard deviation of the kernel, in the unit of the beats.
 
     Returns:
         (...) in [0, 1]; 0 where either list is empty.
@@ -81,7 +81,7 @@ def alignment_chance(targets: Tensor, window: Tensor, sigma: float = SIGMA_S) ->
     Args:
         targets: (..., N), NaN-padded.
         window: (..., 2) start and end, in the same unit.
-        sigma: standard deviation of the kernel, in the same unit.
+        sigma: Standard deviation of the kernel, in the same unit.
 
     Returns:
         (...) in [0, 1]; 0 where there is no target or the window is empty.
@@ -140,11 +140,11 @@ def align(
         music: (N,) or (B, N) music beats in seconds, NaN-padded.
         window: (2,) or (B, 2) seconds; beats outside are dropped from both lists
             (see `observable_window`).
-        sigma: standard deviation of the kernel in seconds.
-        direction: which beats are the queries; the chance level is that of the queries.
+        sigma: Standard deviation of the kernel in seconds.
+        direction: Which beats are the queries; the chance level is that of the queries.
 
     Raises:
-        ValueError: an unknown direction, or different numbers of clips.
+        ValueError: An unknown direction, or different numbers of clips.
     """
     motion, music = as_batch(motion), as_batch(music)
     if direction not in ("motion_to_music", "music_to_motion"):

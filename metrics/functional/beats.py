@@ -2,7 +2,7 @@
 
 Every list of beats here is a tensor (B, N) of seconds from the clip's first frame, ascending and
 padded with NaN; every motion signal is a tensor (B, S) of speeds, one for each step from frame k to
-frame k + 1, padded with NaN behind the clip's end. A clip of T frames has S = T - 1 steps, and step
+frame k + 1, padded with NaN after the clip's end. A clip of T frames has S = T - 1 steps, and step
 k belongs to the time (k + 1/2) / fps. This half step matters more than any other choice: without
 it, dancers who hit every beat score 0.6 instead of 0.99 at 10 frames per second.
 
@@ -56,11 +56,11 @@ def observable_window(frames: int | Tensor, fps: float, batch: int = 1) -> Tenso
 
     Args:
         frames: T, one number for all clips or a tensor (B,).
-        fps: frames per second.
-        batch: number of clips if `frames` is one number.
+        fps: Frames per second.
+        batch: Number of clips if `frames` is one number.
 
     Returns:
-        (B, 2) float64 seconds; the end lies before the start for clips under three frames.
+        (B, 2) float64 seconds; the end is before the start for clips under three frames.
     """
     count = torch.as_tensor(frames, dtype=torch.float64)
     count = count.expand(batch) if count.ndim == 0 else count
@@ -75,7 +75,7 @@ def keep_inside(beats: Tensor, window: Tensor) -> Tensor:
         window: (B, 2) or (2,) seconds.
 
     Returns:
-        (B, N): the rest, ascending, NaN behind.
+        (B, N): the others, ascending, then NaN.
     """
     beats = as_batch(beats)
     window = window.to(beats).expand(len(beats), 2)
@@ -88,8 +88,8 @@ def smooth(signal: Tensor, sigma: float) -> Tensor:
     """Gaussian smoothing along time; the signal is mirrored at its ends (d c b a | a b c d).
 
     Args:
-        signal: (B, S), NaN behind each clip's end.
-        sigma: standard deviation in steps; 0 leaves the signal as it is.
+        signal: (B, S), NaN after each clip's end.
+        sigma: Standard deviation in steps; 0 leaves the signal as it is.
 
     Returns:
         (B, S) with the same padding.
@@ -120,7 +120,7 @@ def strict_minima(signal: Tensor, order: int = 1) -> Tensor:
     """Interior steps that are lower than every step up to `order` away.
 
     Args:
-        signal: (B, S), NaN behind each clip's end.
+        signal: (B, S), NaN after each clip's end.
         order: half-width of the neighborhood in steps; cut off at the clip's ends.
 
     Returns:
@@ -145,7 +145,7 @@ def prominences(signal: Tensor, minima: Tensor) -> Tensor:
     The mirror image of `scipy.signal.peak_prominences`.
 
     Args:
-        signal: (B, S), NaN behind each clip's end.
+        signal: (B, S), NaN after each clip's end.
         minima: (B, S) bool.
 
     Returns:
@@ -204,14 +204,14 @@ def motion_beats(
     """Motion beats of a speed signal: smoothed, strict and prominent minima, at sub-frame times.
 
     Args:
-        speed: (S,) or (B, S), any unit, NaN behind each clip's end.
-        fps: frames per second.
+        speed: (S,) or (B, S), any unit, NaN after each clip's end.
+        fps: Frames per second.
         moving: (B,) bool, False for clips that are still and so have no beats (see
             `MotionSignal.moving`); None means that all move.
-        smoothing_s: standard deviation of the smoothing in seconds; 0 for none.
+        smoothing_s: Standard deviation of the smoothing in seconds; 0 for none.
         order_s: half-width in seconds of the neighborhood in which a beat is lowest; at least
             one step.
-        prominence: least prominence as a share of the smoothed signal's range between its 5th
+        prominence: Least prominence as a share of the smoothed signal's range between its 5th
             and 95th percentiles.
 
     Returns:

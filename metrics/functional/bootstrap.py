@@ -51,11 +51,11 @@ def cluster_bootstrap(
     """Mean of per-clip values with a percentile interval from resampled clusters.
 
     Args:
-        values: one number per clip; NaN entries are left out.
-        clusters: the cluster of each clip, usually its music id; None makes every clip its own.
-        level: share of the draws inside the interval.
-        draws: number of bootstrap draws.
-        seed: seed of the draws: the same values give the same interval.
+        values: One number per clip; NaN entries are left out.
+        clusters: The cluster of each clip, usually its music id; None makes every clip its own.
+        level: Share of the draws inside the interval.
+        draws: Number of bootstrap draws.
+        seed: Seed of the draws: the same values give the same interval.
 
     Returns:
         The mean and its interval; NaN where there is no value, and an interval of NaN where

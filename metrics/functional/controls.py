@@ -38,8 +38,8 @@ def align_shifted(
             they can be moved into it.
         window: (2,) or (B, 2) seconds.
         fractions: (K,) parts of a beat; `control_fractions()` by default.
-        sigma: standard deviation of the kernel in seconds.
-        direction: as in `align`.
+        sigma: Standard deviation of the kernel in seconds.
+        direction: As in `align`.
 
     Returns:
         (B, K).
@@ -72,24 +72,24 @@ def align_across(
         motion: (B, M) motion beats in seconds, NaN-padded.
         music: (C, N) music beats in seconds, NaN-padded.
         window: (2,) or (B, 2) seconds, belonging to the motion.
-        sigma: standard deviation of the kernel in seconds.
-        direction: as in `align`.
+        sigma: Standard deviation of the kernel in seconds.
+        direction: As in `align`.
 
     Returns:
         `AlignmentScores` whose fields have shape (B, C).
     """
     motion, music = as_batch(motion), as_batch(music)
-    clips, pieces = len(motion), len(music)
+    clips, songs = len(motion), len(music)
     window = window.to(music).expand(clips, 2)
     flat = align(
-        motion.repeat_interleave(pieces, 0),
+        motion.repeat_interleave(songs, 0),
         music.repeat(clips, 1),
-        window.repeat_interleave(pieces, 0),
+        window.repeat_interleave(songs, 0),
         sigma,
         direction,
     )
     return AlignmentScores(
-        **{name: value.reshape(clips, pieces) for name, value in vars(flat).items()}
+        **{name: value.reshape(clips, songs) for name, value in vars(flat).items()}
     )
 
 

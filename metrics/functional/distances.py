@@ -106,9 +106,9 @@ def bootstrap_distance(
         first: (N, D).
         second: (M, D).
         distance: `frechet_distance` or `kernel_distance`.
-        level: share of the draws inside the interval.
-        draws: number of draws.
-        seed: seed of the draws.
+        level: Share of the draws inside the interval.
+        draws: Number of draws.
+        seed: Seed of the draws.
     """
     random = torch.Generator().manual_seed(seed)
 
@@ -143,7 +143,7 @@ def nearest_distances(queries: Tensor, references: Tensor, leave_one_out: bool =
     Args:
         queries: (N, D).
         references: (M, D).
-        leave_one_out: the two sets are the same; a sample is not its own neighbor.
+        leave_one_out: The two sets are the same; a sample is not its own neighbor.
 
     Returns:
         (N,) float64.

@@ -33,8 +33,8 @@ def match_count(first: Tensor, second: Tensor, tolerance: float, strict: bool = 
     Args:
         first: (B, M) seconds, ascending, NaN-padded.
         second: (B, N) seconds, ascending, NaN-padded.
-        tolerance: seconds.
-        strict: exclude pairs exactly `tolerance` apart.
+        tolerance: Seconds.
+        strict: Exclude pairs exactly `tolerance` apart.
 
     Returns:
         (B,) int64.
@@ -76,7 +76,7 @@ def beat_f1(motion: Tensor, music: Tensor, tolerance: float = F1_TOLERANCE_S) ->
     Args:
         motion: (M,) or (B, M) seconds, NaN-padded.
         music: (N,) or (B, N) seconds, NaN-padded.
-        tolerance: seconds, inclusive.
+        tolerance: Seconds, inclusive.
 
     Returns:
         (B,) in [0, 1]; 0 where either list is empty.
@@ -102,8 +102,8 @@ def beat_f1_chance(
         motion: (B, M) seconds, NaN-padded.
         music: (B, N) seconds, NaN-padded.
         window: (2,) or (B, 2) seconds; beats outside are dropped.
-        tolerance: seconds.
-        shifts: number of shifts.
+        tolerance: Seconds.
+        shifts: Number of shifts.
 
     Returns:
         (B,) in [0, 1]; 0 where a list or the window is empty.
@@ -146,7 +146,7 @@ def av_align(audio: Tensor, video: Tensor, fps: float) -> Tensor:
     Args:
         audio: (N,) or (B, N) onsets in seconds, NaN-padded.
         video: (M,) or (B, M) peaks of the motion in seconds, NaN-padded.
-        fps: frames per second; a pair lies strictly within one frame.
+        fps: Frames per second; a pair is strictly within one frame.
 
     Returns:
         (B,) in [0, 1]; 0 where both lists are empty (the published code divides by zero).
@@ -162,8 +162,8 @@ def local_peaks(signal: Tensor, fps: float, least: float = 0.1) -> Tensor:
 
     Args:
         signal: (B, T) mean flow magnitudes in pixels per step, the first value listed twice.
-        fps: frames per second.
-        least: lowest peak that counts, pixels.
+        fps: Frames per second.
+        least: Lowest peak that counts, pixels.
 
     Returns:
         (B, M) seconds, NaN-padded.
@@ -184,8 +184,8 @@ def beat_coverage_and_hit(
     Args:
         beats: (B, M) onsets of the generated music in seconds, NaN-padded.
         truth: (B, N) onsets of the true music in seconds, NaN-padded.
-        duration_s: length of the clips in seconds.
-        bin_s: width of a bin in seconds.
+        duration_s: Length of the clips in seconds.
+        bin_s: Width of a bin in seconds.
 
     Returns:
         Coverage (bins with a beat / bins with a true beat) and hit (bins with both / bins with a

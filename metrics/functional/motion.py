@@ -29,7 +29,7 @@ class MotionSignal:
     """Speed of each step of each clip."""
 
     speed: Tensor
-    """(B, S) pixels per second, NaN behind each clip's end."""
+    """(B, S) pixels per second, NaN after each clip's end."""
     activity: Tensor
     """(B,) mean speed of the moving region over the clip, pixels per second; 0 if nothing moves."""
     size: int
@@ -50,7 +50,7 @@ class MotionSignal:
         """One batch from several; shorter clips are padded with NaN.
 
         Raises:
-            ValueError: the signals come from frames of different sizes.
+            ValueError: The signals come from frames of different sizes.
         """
         sizes = {signal.size for signal in signals}
         if len(sizes) != 1:
@@ -86,7 +86,7 @@ def displacement_lengths(displacement: Tensor, remove_camera: bool = True) -> Te
 
     Args:
         displacement: (..., 2, H, W).
-        remove_camera: subtract `camera_motion`.
+        remove_camera: Subtract `camera_motion`.
 
     Returns:
         (..., H, W).
@@ -108,8 +108,8 @@ def motion_from_lengths(
 
     Args:
         lengths: (B, S, P) pixels moved in each step by each of P places.
-        fps: frames per second.
-        size: longer side of the frames in pixels.
+        fps: Frames per second.
+        size: Longer side of the frames in pixels.
         frames: (B,) valid frames of each clip; None means all S + 1.
         seen: (B, S, P) bool, False where a place was not seen; None means all.
     """
@@ -155,10 +155,10 @@ def motion_from_flow(
 
     Args:
         flow: (B, S, 2, H, W) pixels from frame k to frame k + 1.
-        fps: frames per second.
+        fps: Frames per second.
         frames: (B,) valid frames of each clip; None means all S + 1.
-        size: longer side of the frames the pixels belong to; that of `flow` by default.
-        remove_camera: subtract each step's spatial median.
+        size: Longer side of the frames the pixels belong to; that of `flow` by default.
+        remove_camera: Subtract each step's spatial median.
     """
     size = max(flow.shape[-2:]) if size is None else size
     lengths = displacement_lengths(flow, remove_camera).flatten(-2)
@@ -181,10 +181,10 @@ def motion_from_latent_flow(
     Args:
         latent_flow: (B, T, C, h, w), C = 2 or 3: absolute sampling grid (x, y), -1 and 1 on the
             centers of the outer pixels, and an occlusion map, which is not used.
-        fps: frames per second.
-        size: frame size in pixels: one side of a square, or (height, width).
+        fps: Frames per second.
+        size: Frame size in pixels: one side of a square, or (height, width).
         frames: (B,) valid frames of each clip; None means all T.
-        remove_camera: subtract each step's spatial median.
+        remove_camera: Subtract each step's spatial median.
 
     Raises:
         ValueError: `latent_flow` has another shape.
@@ -220,10 +220,10 @@ def motion_from_keypoints(
         keypoints: (B, T, J, 2) or (B, T, J, 3): x and y in pixels, and a visibility in [0, 1].
             A joint that is NaN is not seen. From [-1, 1] (pixel centers) to pixels:
             (x + 1) / 2 * (size - 1).
-        fps: frames per second.
-        size: longer side of the frames in pixels.
+        fps: Frames per second.
+        size: Longer side of the frames in pixels.
         frames: (B,) valid frames of each clip; None means all T.
-        least_visibility: joints below it are not seen.
+        least_visibility: Joints below it are not seen.
 
     Raises:
         ValueError: `keypoints` has another shape.
@@ -245,7 +245,7 @@ def motion_profile(signal: MotionSignal, points: int = 32) -> Tensor:
     """A clip's speed over time as features for `MotionDiversity` and `NearestTrainingClip`.
 
     Args:
-        signal: motion of B clips.
+        signal: Motion of B clips.
         points: D, the number of places between the first and the last step at which the speed is
             read.
 

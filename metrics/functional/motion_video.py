@@ -47,7 +47,7 @@ class _Watched:
     activity: float
     """Mean length in the moving region over all steps."""
     magnitude: Plane
-    """(T - 1,) mean length of the plain flow; zeros where it was not asked for."""
+    """(T - 1,) mean length of the plain flow; zeros if it was not requested."""
 
 
 def motion_from_video(
@@ -66,13 +66,13 @@ def motion_from_video(
 
     Args:
         video: (B, T, 3, H, W) uint8 or floating point in [0, 1].
-        fps: frames per second.
+        fps: Frames per second.
         frames: (B,) valid frames of each clip; None means all T.
         method: "farneback", or "dis" for the faster choice.
-        steady_camera: undo the camera's shifts before the flow (`steady`). The flow's spatial
+        steady_camera: Undo the camera's shifts before the flow (`steady`). The flow's spatial
             median is subtracted either way.
-        edge: rows and columns at the frame's edge that the gate does not look at; 0 for none.
-        workers: threads over clips (OpenCV works outside Python's lock); as many as torch uses
+        edge: Rows and columns at the frame's edge that the gate does not look at; 0 for none.
+        workers: Threads over clips (OpenCV works outside Python's lock); as many as torch uses
             by default.
 
     Returns:
@@ -90,7 +90,7 @@ def motion_and_magnitude(
 ) -> tuple[MotionSignal, Tensor]:
     """`motion_from_video` and `flow_magnitude` at the price of one of them.
 
-    Only where the camera moved is the flow taken twice: AV-Align knows of no camera.
+    Only where the camera moved is the flow taken twice: AV-Align does not remove camera motion.
     """
 
     def watch(gray: NDArray[np.uint8]) -> _Watched:
@@ -193,8 +193,8 @@ def _activity(largest: Plane, mean: Plane, fps: float, edge: int) -> float:
     Args:
         largest: (H, W) largest length of any step, pixels.
         mean: (H, W) mean length over the steps, pixels.
-        fps: frames per second.
-        edge: rows and columns left out.
+        fps: Frames per second.
+        edge: Rows and columns left out.
     """
     size = max(largest.shape)
     if edge and min(largest.shape) >= 32:

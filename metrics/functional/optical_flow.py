@@ -35,7 +35,7 @@ def to_gray(video: Tensor) -> Tensor:
         (..., H, W) uint8 on the CPU.
 
     Raises:
-        ValueError: another number of channels.
+        ValueError: Another number of channels.
     """
     if video.ndim < 3 or video.shape[-3] not in (1, 3):
         raise ValueError(
@@ -65,7 +65,7 @@ def flow_between(
     It writes into one buffer: the flow is gone at its next call.
 
     Raises:
-        ValueError: an unknown method.
+        ValueError: An unknown method.
     """
     import cv2
 
@@ -162,7 +162,7 @@ def checked_video(video: Tensor) -> Tensor:
     """The video itself, if it is a batch of videos.
 
     Raises:
-        ValueError: it has another number of dimensions than (B, T, 3, H, W).
+        ValueError: It has another number of dimensions than (B, T, 3, H, W).
     """
     if video.ndim != 5:
         raise ValueError(

@@ -14,7 +14,7 @@ from metrics.functional.beats import as_batch, count_beats
 
 
 def phase_cosine(motion: Tensor, music: Tensor) -> Tensor:
-    """Mean of cos(2 pi phase) over the motion beats that lie between two music beats.
+    """Mean of cos(2 pi phase) over the motion beats between two music beats.
 
     Needs no tolerance; 1 on the beat, -1 on the off-beat, 0 by chance.
 
@@ -23,7 +23,7 @@ def phase_cosine(motion: Tensor, music: Tensor) -> Tensor:
         music: (N,) or (B, N) seconds, ascending, NaN-padded.
 
     Returns:
-        (B,) in [-1, 1]; 0 where no motion beat lies between music beats.
+        (B,) in [-1, 1]; 0 where no motion beat is between music beats.
     """
     motion, music = as_batch(motion), as_batch(music).sort(-1).values
     if music.shape[-1] < 2:
@@ -56,7 +56,7 @@ def shift_beats(beats: Tensor, fraction: float | Tensor) -> Tensor:
 
     Args:
         beats: (N,) or (B, N) seconds, NaN-padded.
-        fraction: part of a beat in [-1, 1]; a tensor (K,) makes K shifted lists.
+        fraction: Part of a beat in [-1, 1]; a tensor (K,) makes K shifted lists.
 
     Returns:
         (B, N + 1) seconds, or (B, K, N + 1) if `fraction` is a tensor.

@@ -62,7 +62,7 @@ def preset_named(name: str) -> Preset:
     """The preset of that name.
 
     Raises:
-        ValueError: there is none.
+        ValueError: There is none.
     """
     if name not in PRESETS:
         raise ValueError(f"There is no preset {name!r}; expected one of {', '.join(PRESETS)}.")
@@ -75,7 +75,7 @@ def preset_motion_beats(motion: Tensor, fps: float, preset: str) -> Tensor:
     Args:
         motion: (B, T, J, D) joint positions in any unit, D = 2 or 3 coordinates; or (B, S) a
             speed signal of the steps, to use the variant on flow.
-        fps: frames per second.
+        fps: Frames per second.
         preset: "mint", "bailando" or "mace".
 
     Returns:
@@ -107,7 +107,7 @@ def preset_alignment(
         motion: (M,) or (B, M) motion beats in seconds, NaN-padded.
         music: (N,) or (B, N) music beats in seconds, NaN-padded.
         preset: "mint", "bailando" or "mace".
-        fps: frames per second, to which `mace` cuts the music beats; the native rate by default.
+        fps: Frames per second, to which `mace` cuts the music beats; the native rate by default.
 
     Returns:
         (B,) in [0, 1]; 0 where either list is empty.

@@ -28,7 +28,7 @@ def warp(images: Tensor, flow: Tensor) -> Tensor:
 
 
 def inside_frame(flow: Tensor) -> Tensor:
-    """(N, H, W) bool: the place that the flow (N, 2, H, W) points to lies in the frame."""
+    """(N, H, W) bool: the place that the flow (N, 2, H, W) points to is in the frame."""
     height, width = flow.shape[-2:]
     across, down = (_pixel_grid(flow) + flow).unbind(1)
     slack = 1e-3
@@ -100,8 +100,8 @@ def signal_jerk(speed: Tensor, fps: float) -> Tensor:
     """Mean absolute second derivative of a motion signal: how shaky a motion is.
 
     Args:
-        speed: (B, S) pixels per second, NaN behind each clip's end.
-        fps: frames per second.
+        speed: (B, S) pixels per second, NaN after each clip's end.
+        fps: Frames per second.
 
     Returns:
         (B,) pixels per second cubed; 0 for clips of fewer than four frames.
