@@ -12,7 +12,7 @@ from typing import Any
 
 from datamodules.aist import AISTDataModule, LoaderOptions, SplitRule, WindowRule
 from datamodules.index import read_index, write_index
-from datamodules.media.video import Reader, decord, read_frames
+from datamodules.media.video import Reader, decord, read_clip, read_frames
 from experiments.benchmarks.harness import best_time
 from experiments.benchmarks.processes import resident_mb
 
@@ -64,7 +64,7 @@ def measure_load(prepared: Path, rule: WindowRule, count: int) -> dict[str, floa
         "clips_per_s_per_core": count / loading,
         "clips_per_minute_per_core": 60.0 * count / loading,
         "loading_ms_per_clip": 1e3 * loading / count,
-        "share_decoding": _share_of(read_frames, load),
+        "share_decoding": _share_of(read_clip, load),
         "resident_growth_mb": resident_mb() - before,
     }
     readers: tuple[Reader, ...] = ("av",) if decord is None else ("decord", "av")
