@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from datamodules.aist_names import missing_cameras, music_in, try_parse
 from datamodules.errors import DataError
 from datamodules.index import Index, read_index
+from datamodules.media.song_copies import MAX_PIECES, song_copies
 from datamodules.preparation.beats import MATCH
 from datamodules.preparation.video_task import recorded
-from datamodules.song_copies import MAX_PIECES, song_copies
 from datamodules.splits import SPLITS, Split, SplitRule, assign, leaks
 
 Level = Literal["error", "warning", "note"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from experiments.config.load import Settings
 from experiments.errors import SettingsError
 from experiments.factories.music import clap_token_dim, encoder_digests
-from lightning_modules.music_adapter import AdapterLoss, MusicAdapterModule
+from lightning_modules.music.adapter import AdapterLoss, MusicAdapterModule
 from lightning_modules.networks.music import FEATURE_DIMS
 from lightning_modules.networks.music_adapter import MusicAdapters
 

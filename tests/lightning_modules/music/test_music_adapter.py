@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datamodules.batch import ClipBatch
-from lightning_modules.music_adapter import AdapterLoss, MusicAdapterModule, contrastive_loss
+from lightning_modules.music.adapter import AdapterLoss, MusicAdapterModule, contrastive_loss
 from lightning_modules.networks.music import MusicConditioner
 from lightning_modules.networks.music_adapter import FeatureAdapter, MusicAdapters
 from lightning_modules.options.music import AdapterOptions

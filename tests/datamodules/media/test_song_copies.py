@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from datamodules.doctor import diagnose
 from datamodules.index import DatasetSettings
+from datamodules.media.song_copies import song_copies
 from datamodules.media.spectrum import spectral_features
 from datamodules.media.video import read_audio
 from datamodules.preparation.prepare import PrepareOptions, prepare
-from datamodules.song_copies import song_copies
 from datamodules.splits import SplitRule
 
 
