@@ -1,8 +1,6 @@
 """The command `dabfusion`: parse, dispatch, and turn errors into sentences and exit statuses.
 
-Every command is a module or object in `experiments/commands` with `HELP`, `EXAMPLES`,
-`add_arguments(parser)` and `run(args) -> int`. Commands import heavy libraries inside `run`, so
-that help and shell completion stay fast.
+See `experiments/commands/__init__.py` for what a command is.
 """
 
 from __future__ import annotations
@@ -10,15 +8,15 @@ from __future__ import annotations
 import atexit
 import contextlib
 import difflib
-import importlib
 import logging
 import os
 import sys
 import tempfile
 import traceback
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from experiments.arguments import Parser, UsageError, with_examples
+from experiments.commands import COMMAND_GROUPS, load_command, verbs
 from experiments.errors import (
     DONE,
     FAULT,
@@ -28,28 +26,6 @@ from experiments.errors import (
     explain,
     one_sentence,
 )
-
-#: The commands in the order of the help: for each heading, the commands and where each is defined
-#: in `experiments/commands`, as `module` or `module:object`.
-COMMAND_GROUPS: dict[str, dict[str, str]] = {
-    "Quick start": {"quickstart": "quickstart"},
-    "Data": {"synthesize": "synthesize", "prepare": "prepare", "doctor": "doctor"},
-    "Training": {"train": "train", "cache": "cache"},
-    "Generation": {"generate": "generate", "demo": "demo"},
-    "Evaluation": {
-        "evaluate": "evaluate",
-        "compare": "compare",
-        "sweep": "sweep",
-        "study": "nested:STUDY",
-        "benchmark": "nested:BENCHMARK",
-    },
-    "Weights": {
-        "import-lfdm": "lfdm:IMPORT",
-        "export-lfdm": "lfdm:EXPORT",
-        "download": "download",
-    },
-    "Settings and shell": {"settings": "settings", "completion": "completion"},
-}
 
 INTRODUCTION = """\
 Generate a dance video from one image of a person and a song.
@@ -62,19 +38,6 @@ ENDING = """\
 key=value setting. Exit status: 0 success, 1 internal error (the traceback is in the log), 2 invalid
 input (one sentence says what is wrong), 130 interrupted.
 """
-
-
-def verbs() -> list[str]:
-    """Return the names of all commands, in the order of the help."""
-    return [verb for group in COMMAND_GROUPS.values() for verb in group]
-
-
-def load_command(verb: str) -> Any:
-    """Import the module or object that defines a command."""
-    places = {verb: place for group in COMMAND_GROUPS.values() for verb, place in group.items()}
-    module, _, name = places[verb].partition(":")
-    loaded = importlib.import_module(f"experiments.commands.{module}")
-    return getattr(loaded, name) if name else loaded
 
 
 def build_parser(verb: str) -> Parser:

@@ -23,7 +23,8 @@ LAYERS = (
     ("sweeps",),
     ("quickstart", "benchmarks"),
     ("studies",),
-    ("commands", "cli"),
+    ("commands",),
+    ("cli",),
 )
 PIPELINE = ("lightning_modules/pipeline.py", "lightning_modules/generation/inputs.py")
 MOST_FILES = 16

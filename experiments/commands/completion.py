@@ -9,6 +9,7 @@ import shlex
 from typing import Any
 
 from experiments.arguments import Parser, described_modules
+from experiments.commands import load_command, verbs
 
 HELP = """Print a script that completes commands, options and settings in bash or zsh."""
 
@@ -56,8 +57,6 @@ def build_tree(words: list[str]) -> Parser:
     Args:
         words: The words after `dabfusion`, up to the cursor.
     """
-    from experiments.cli import load_command, verbs
-
     tree = Parser("dabfusion")
     children = tree.add_subparsers(dest="command")
     for verb in verbs():
