@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def fill_template(template: Path, **values: Any) -> str:
+    """Return the page of a Jinja template in Markdown; tables are among the values, as text."""
+    from jinja2 import Environment, StrictUndefined
+
+    # Lines with only a Jinja tag leave no empty line behind.
+    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, **options)
+    return environment.from_string(template.read_text(encoding="utf-8")).render(values)
+
+
 def markdown_page(title: str, command: str, parts: Iterable[str]) -> str:
     """Return a page: a heading, the command that produced it, and the parts.
 

@@ -11,16 +11,9 @@ from typing import Any
 HELP = """How much do seed and training time matter? Compares several finished quickstart runs.
 
 Writes README.md, curve.png and runs.json."""
-EXAMPLES = [
-    "dabfusion study quickstart quickstart second long --out results/quickstart",
-]
+EXAMPLES = ["dabfusion study quickstart quickstart second long --out results/quickstart"]
 SCORES = ("corrected", "half_beat_off", "shifted", "other_music")
-EXPLANATION = """Rendered (synthetic) dancers, held-out people and songs, beats tracked by librosa
-on the whole song. Corrected 2D-MM Align: mean over clips, 95% bootstrap interval, resampled by
-song; a control shifts the beats by half a beat. L1 ratio: error of stage 1 as a share of the
-error of copying the reference, on moving pixels. Minutes are the `--minutes` of the run, which
-scale the steps. Each row: `dabfusion quickstart --minutes MINUTES seed=SEED --out FOLDER`."""
-#: Rows of runs.json that are shown: kind of clips, score, heading and color.
+#: Scores that are shown: kind of clips, name of the score, heading and color.
 SHOWN = (
     ("generated", "corrected", "generated", "#2166ac"),
     ("generated", "half_beat_off", "generated, shifted", "#b2182b"),
@@ -39,8 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the page, the curve and the numbers."""
     from experiments.studies.page import write_results
 
-    runs = [read_run(folder) for folder in args.folders]
-    runs.sort(key=lambda found: (found["seed"], found["minutes"]))
+    runs = sorted(map(read_run, args.folders), key=lambda run: (run["seed"], run["minutes"]))
     write_results(args.out, page(runs, args.command), runs, ("README.md", "runs.json"))
     draw_curve([found for found in runs if found["seed"] == runs[0]["seed"]], args.out)
     print(f"{len(runs)} runs are in {args.out / 'README.md'}.")
@@ -48,11 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """Return the scores of one finished quickstart.
-
-    Raises:
-        SettingsError: If the folder has no finished quickstart.
-    """
+    """Return the scores of one finished quickstart, as `runs.json` holds them."""
     from experiments.errors import SettingsError
 
     try:
@@ -65,46 +53,19 @@ def read_run(folder: Path) -> dict[str, Any]:
         ) from error
     alignment = results["alignment"].items()
     return {
-        "seed": results["protocol"]["seed"],
-        "minutes": results["protocol"]["minutes"],
+        **{name: results["protocol"][name] for name in ("seed", "minutes", "data")},
         "steps": [plan["settings"][stage]["train"]["steps"] for stage in ("stage1", "stage2")],
-        "data": results["protocol"]["data"],
         "alignment": {kind: {name: scores[name] for name in SCORES} for kind, scores in alignment},
-        "reconstruction": results["reconstruction"],
-        "beats": results["beats"],
+        **{name: results[name] for name in ("reconstruction", "beats")},
     }
 
 
 def page(runs: Sequence[dict[str, Any]], command: str) -> str:
     """Return the page of the numbers in `runs.json`."""
-    from experiments.reports.tables import markdown_table
-    from experiments.studies.page import interval, markdown_page, paragraph
+    from experiments.studies.page import fill_template, interval
 
-    rows = []
-    for run in runs:
-        scores, rebuilt = run["alignment"], run["reconstruction"]
-        rows.append(
-            [
-                str(run["seed"]),
-                f"{run['minutes']:g}",
-                " + ".join(map(str, run["steps"])),
-                *(interval(scores[kind][name]).text() for kind, name, *_ in SHOWN),
-                f"{rebuilt['l1_ratio']:.2f}",
-                f"{rebuilt['psnr_gain']:.1f} dB",
-            ]
-        )
-    headings = [heading for *_, heading, _ in SHOWN]
-    columns = ["seed", "minutes", "steps", *headings, "L1 ratio", "PSNR gain"]
-    clips, beats = runs[0]["alignment"]["generated"]["corrected"], runs[0]["beats"]
-    parts = [
-        paragraph(EXPLANATION),
-        markdown_table(columns, rows),
-        f"{clips['clips']} clips of {clips['clusters']} songs in each run. F1 of the beat tracker "
-        f"against the renderer's beats: {beats['f1']:.3f} (70 ms); tempo within 4% for "
-        f"{beats['tempo_right']:.0%} of {beats['pieces']:.0f} songs.",
-        "![Score over minutes](curve.png)",
-    ]
-    return markdown_page("Quickstart: seeds and minutes", command, parts)
+    values = {"runs": runs, "shown": SHOWN, "interval": interval, "command": command}
+    return fill_template(Path(__file__).with_name("report.md.j2"), **values)
 
 
 def draw_curve(runs: Sequence[dict[str, Any]], out: Path) -> None:

@@ -17,9 +17,8 @@ from experiments.studies.metric import report as metric
 from experiments.studies.music import study as music
 from experiments.studies.page import interval
 from experiments.studies.quickstart import study as quickstart
-from experiments.studies.sampling.points import Choice, Point
-from experiments.studies.sampling.study import draw_curves
-from experiments.studies.sampling.study import page as sampling_page
+from experiments.studies.sampling.points import Choice, Point, draw_curves
+from experiments.studies.sampling.points import page as sampling_page
 from metrics.functional import Interval
 
 RESULTS = Path(__file__).parents[3] / "experiments" / "studies" / "results"
