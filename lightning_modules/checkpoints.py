@@ -67,7 +67,7 @@ def load_autoencoder(path: Path | str) -> LatentFlowAutoencoder:
     """Load the autoencoder of a run folder or an export folder, frozen and in eval mode.
 
     Raises:
-        CheckpointError: There is no export, it is of another stage or of another format version,
+        CheckpointError: The export does not exist, or is of another stage or format version,
             or the weights do not fit the architecture or the digest.
     """
     folder = _export_folder(Path(path))
@@ -117,7 +117,7 @@ def load_vgg19(path: Path | str) -> VGG19Pyramid:
     If the file's name ends with the start of its SHA-256, as torchvision's does, it is checked.
 
     Raises:
-        CheckpointError: There is no such file, it is damaged, or it is another network.
+        CheckpointError: The file does not exist, is damaged, or it is another network.
     """
     path = Path(path)
     if not path.is_file():

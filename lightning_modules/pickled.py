@@ -68,7 +68,7 @@ def read_pickled(path: Path, what: str) -> dict[str, Any]:
         what: What is expected, for the messages.
 
     Raises:
-        CheckpointError: There is no such file, it is damaged, or it holds other objects.
+        CheckpointError: The file does not exist, is damaged, or it holds other objects.
     """
     try:
         try:
@@ -80,7 +80,7 @@ def read_pickled(path: Path, what: str) -> dict[str, Any]:
             module = SimpleNamespace(__name__=__name__, Unpickler=_Unpickler, load=_load)
             loaded = torch.load(path, map_location="cpu", weights_only=False, pickle_module=module)
     except FileNotFoundError as error:
-        raise CheckpointError(f"There is no file {path}; expected {what}.") from error
+        raise CheckpointError(f"{path} does not exist; expected {what}.") from error
     except Exception as error:  # torch.load raises a dozen types for other files
         raise CheckpointError(
             f"{path} cannot be read as {what}: it is not a PyTorch checkpoint, is damaged, or "

@@ -69,7 +69,7 @@ class DancerVideoFeatures(nn.Module):
             included ones.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         ValueError: It holds no weights of this network.
     """
 

@@ -47,7 +47,7 @@ class TorchScriptExtractor(nn.Module):
 
     Raises:
         ValueError: The file is not the expected one, or its output is not (B, D).
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
 
     def __init__(

@@ -111,7 +111,7 @@ class FrechetVideoDistance(_VideoDistance):
 
     Args:
         extractor: Network for videos; None to update with features.
-        dimension: D, where there is no extractor.
+        dimension: D, if no extractor is given.
         kwargs: Keyword arguments of `torchmetrics.Metric`.
     """
 
@@ -186,7 +186,7 @@ class KernelVideoDistance(_VideoDistance, SampleMetric):
 
     Args:
         extractor: Network for videos; None to update with features.
-        dimension: D, where there is no extractor.
+        dimension: D, if no extractor is given.
         capacity: Maximum number of videos per side and process.
         kwargs: Keyword arguments of `torchmetrics.Metric`.
     """

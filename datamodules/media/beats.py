@@ -32,7 +32,7 @@ def beat_features(
         start_s: Seconds of the track at which frame 0 lies.
 
     Phase and interval run on by the median interval before the first and behind the last beat.
-    With one beat or none there is no interval: phase columns and interval are 0.
+    With fewer than two beats, phase columns and interval are 0.
     """
     beats = np.asarray(beats_s, dtype=np.float64)
     features = np.zeros((frames, 7), dtype=np.float32)

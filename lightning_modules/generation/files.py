@@ -67,7 +67,7 @@ def read_index(path: Path) -> tuple[Path, PipelineSettings, dict[str, Any]]:
         The pipeline's folder, its settings and its notes.
 
     Raises:
-        CheckpointError: There is no pipeline, it has another version, or its index is damaged.
+        CheckpointError: The pipeline does not exist, has another version, or its index is damaged.
     """
     if not (path / INDEX_NAME).is_file() and (path / "export" / INDEX_NAME).is_file():
         path = path / "export"

@@ -164,7 +164,7 @@ def song_features(
 
     Raises:
         DataError: The song cannot be read, or is too short.
-        CheckpointError: A feature is needed for which there is no encoder.
+        CheckpointError: A required feature has no encoder.
     """
     _check_numbers(request)
     audio, rate = read_samples(request)

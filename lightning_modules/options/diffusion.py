@@ -108,7 +108,7 @@ class SamplingOptions:
     steps: int = 15
     """Denoising steps (LFDM: 250 steps of DDIM)."""
     guidance_scale: float = 1.0
-    """Guidance scale of the music: 0 ignores it, 1 is no guidance, higher values strengthen it."""
+    """Guidance scale of the music: 0 ignores it, 1 disables guidance, more strengthens it."""
     image_guidance_scale: float = 1.0
     """Guidance scale of the reference image; values other than 1 need a model trained with
     `stage2.loss.drop_image`."""

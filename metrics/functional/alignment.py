@@ -38,7 +38,7 @@ def nearest_distance(queries: Tensor, targets: Tensor) -> Tensor:
         targets: (..., N) seconds, NaN-padded.
 
     Returns:
-        (..., M); 1e4 where there is no target or the query is padding.
+        (..., M); 1e4 without targets or where the query is padding.
     """
     no_query, no_target = queries.isnan(), targets.isnan()
     if targets.shape[-1] == 0:
@@ -84,7 +84,7 @@ def alignment_chance(targets: Tensor, window: Tensor, sigma: float = SIGMA_S) ->
         sigma: Standard deviation of the kernel, in the same unit.
 
     Returns:
-        (...) in [0, 1]; 0 where there is no target or the window is empty.
+        (...) in [0, 1]; 0 without targets or for an empty window.
     """
     targets = targets.sort(-1).values
     start, end = window[..., :1].to(targets), window[..., 1:].to(targets)

@@ -28,7 +28,7 @@ class Interval:
         return self.text(3)
 
     def text(self, digits: int = 2, factor: float = 1.0) -> str:
-        """`mean [low, high]`, without the ends where there is no interval.
+        """`mean [low, high]`; only the mean if the interval is unknown.
 
         Args:
             digits: Decimals.
@@ -58,7 +58,7 @@ def cluster_bootstrap(
         seed: Seed of the draws: the same values give the same interval.
 
     Returns:
-        The mean and its interval; NaN where there is no value, and an interval of NaN where
+        The mean and its interval; NaN without values, and an interval of NaN where
         there is only one cluster, about whose spread nothing is known.
 
     Raises:

@@ -63,7 +63,7 @@ def match_count(first: Tensor, second: Tensor, tolerance: float, strict: bool = 
 
 
 def f1_from_matches(pairs: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """2 pairs / (first + second); 0 where there is no pair."""
+    """2 pairs / (first + second); 0 without pairs."""
     return 2 * pairs / (first + second).clamp(min=1)
 
 
@@ -189,7 +189,7 @@ def beat_coverage_and_hit(
 
     Returns:
         Coverage (bins with a beat / bins with a true beat) and hit (bins with both / bins with a
-        true beat), each (B,); 0 where there is no true beat.
+        true beat), each (B,); 0 without true beats.
     """
     bins = max(1, round(duration_s / bin_s))
 
