@@ -23,10 +23,8 @@ from experiments.benchmarks.harness import print_table
 from experiments.config.load import Settings, load_settings
 from experiments.factories.stage1 import build_autoencoder
 from experiments.runs.logs import JsonlLogger, log_to
-from experiments.training.caches import ensure_caches
-from experiments.training.resolve import ResolvedRun, resolve_run
-from experiments.training.stage_parts import StageParts
-from experiments.training.stages import build_parts
+from experiments.training.resolve import ResolvedRun, ensure_caches, resolve_run
+from experiments.training.stages import StageParts, build_parts
 from experiments.training.train import build_callbacks, build_trainer
 from lightning_modules.callbacks.ema import averaged_tensors
 from lightning_modules.checkpoints import save_autoencoder
@@ -115,7 +113,7 @@ def _measure(settings: Settings, stage: str, folder: Path) -> tuple[float, float
     loop: list[float] = []
     for _ in range(ROUNDS):
         loop.append(statistics.mean(_loop_steps(resolved, parts)))
-        bare.append(statistics.mean(_bare_steps(parts)))
+        bare.append(statistics.mean(_bare_steps(parts, resolved.section.gradient_clip)))
     return 1000.0 * statistics.median(bare), 1000.0 * statistics.median(loop)
 
 
@@ -132,7 +130,7 @@ def _loop_steps(run: ResolvedRun, parts: StageParts) -> list[float]:
     return clock.durations()
 
 
-def _bare_steps(parts: StageParts) -> list[float]:
+def _bare_steps(parts: StageParts, gradient_clip: float) -> list[float]:
     module = parts.module
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module.to(device).train()
@@ -147,8 +145,8 @@ def _bare_steps(parts: StageParts) -> list[float]:
         assert isinstance(loss, torch.Tensor)
         optimizer.zero_grad()
         loss.backward()
-        if parts.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(module.parameters(), parts.gradient_clip)
+        if gradient_clip:
+            torch.nn.utils.clip_grad_norm_(module.parameters(), gradient_clip)
         optimizer.step()
         schedule.step()
         if average:

@@ -89,7 +89,7 @@ def _train(stage: str, words: list[str], out: Path, devices: int, steps: int) ->
 
 def _trainable_parameters(run: Path) -> int:
     """The number of parameters that the optimizer keeps moments of."""
-    from experiments.training.checkpoints import read_checkpoint
+    from experiments.runs.folder import read_checkpoint
 
     checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
     states = checkpoint["optimizer_states"][0]["state"].values()

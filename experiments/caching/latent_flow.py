@@ -6,9 +6,10 @@ are not computed again. Another stage 1, clip length or data set has a store of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from datamodules.cache import FeatureStore
 from datamodules.splits import Split
 from experiments.config.load import Settings
 from experiments.factories.data import build_flow_store
+from experiments.processes.progress import Progress
 from experiments.processes.ranks import SINGLE_PROCESS, Ranks
 from experiments.processes.share import in_batches, share_work
 from lightning_modules.checkpoints import load_autoencoder, read_metadata
@@ -26,6 +28,7 @@ from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 
 #: Splits that training and validation read; test clips are generated, not learned from.
 TRAINING_SPLITS: tuple[Split, ...] = ("train", "val")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,11 @@ class Stage1:
     """A trained, frozen autoencoder."""
 
     network: LatentFlowAutoencoder
-    digest: str
-    """Of architecture and weights; names the store of its latent flow."""
+    digest: str  # of architecture and weights; names the store of its latent flow
 
 
 def load_stage1(path: Path | str) -> Stage1:
-    """Load the stage 1 of a run or export folder.
-
-    Raises:
-        CheckpointError: The folder holds no stage 1, or not the one that its digest is of.
-    """
+    """Load the stage 1 of a run or export folder; CheckpointError if it holds none."""
     # `load_autoencoder` has checked the digest in the metadata against the weights.
     return Stage1(load_autoencoder(path), read_metadata(path)["digest"])
 
@@ -51,11 +49,10 @@ def cache_latent_flow(
     settings: Settings,
     stage1: Stage1,
     data: AISTDataModule,
-    *,
     splits: Sequence[Split] = TRAINING_SPLITS,
     batch_size: int = 8,
     ranks: Ranks = SINGLE_PROCESS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> FeatureStore:
     """Compute the missing latent flow of all clips of some splits.
 
@@ -75,59 +72,60 @@ def cache_latent_flow(
     store = build_flow_store(settings, data.index, stage1.digest)
     frames = data.with_content(ClipContent(frames="all"))
     datasets = [frames.dataset(split, view="clips") for split in splits]
-    names = [dataset.clip_ids for dataset in datasets]
     batches = [
-        (number, places)
-        for number, dataset in enumerate(datasets)
+        (dataset.clip_ids[places.start : places.stop], (dataset, list(places)))
+        for dataset in datasets
         for places in in_batches(len(dataset), batch_size)
     ]
-
-    def write(item: tuple[int, range]) -> None:
-        number, places = item
-        missing = {names[number][p] for p in places if not store.has(names[number][p])}
-        if not missing:
-            return
-        batch = datasets[number].__getitems__(list(places))
-        for clip, flow in zip(batch.clip_ids, flow_of(stage1.network, batch), strict=True):
-            if clip in missing:
-                store.put(clip, {"latent_flow": flow})
-
-    share_work(
-        batches,
-        write,
-        networks=[stage1.network],
-        run=settings.run,
-        ranks=ranks,
-        progress=progress,
+    write = writer(
+        [store], lambda clips: [flow_of(stage1.network, clips[0].__getitems__(clips[1]))]
     )
+    share_work(batches, write, [stage1.network], settings.run, ranks, progress)
     return store
 
 
-def missing_flow(
-    store: FeatureStore, data: AISTDataModule, splits: Sequence[Split] = TRAINING_SPLITS
-) -> list[str]:
-    """Return the ids of the clips of some splits whose latent flow is not in the store."""
-    ids = [clip for split in splits for clip in data.dataset(split, view="clips").clip_ids]
-    return [clip for clip in ids if not store.has(clip)]
+def writer(
+    stores: Sequence[FeatureStore], compute: Callable[[Item], Sequence[Tensor]]
+) -> Callable[[tuple[list[str], Item]], None]:
+    """Return a function that stores the missing features of a batch.
+
+    Args:
+        stores: Where the features are kept.
+        compute: Computes the features (B, ...) of a batch, one tensor for each store.
+
+    Returns:
+        The function; it takes the ids of the batch, and the batch for `compute`.
+    """
+
+    def write(batch: tuple[list[str], Item]) -> None:
+        missing = lacking(stores, batch[0])
+        if missing:
+            for store, features in zip(stores, compute(batch[1]), strict=True):
+                for name, feature in zip(batch[0], features, strict=True):
+                    if name in missing:
+                        store.put(name, {store.kind: feature.half().cpu()})
+
+    return write
+
+
+def lacking(stores: Sequence[FeatureStore], ids: Sequence[str]) -> list[str]:
+    """Return the ids that are not in all of the stores."""
+    return [name for name in ids if not all(store.has(name) for store in stores)]
+
+
+def missing_flow(store: FeatureStore, data: AISTDataModule) -> list[str]:
+    """Return the ids of the clips for training and validation whose latent flow is not cached."""
+    datasets = [data.dataset(split, view="clips") for split in TRAINING_SPLITS]
+    return lacking([store], [clip for dataset in datasets for clip in dataset.clip_ids])
 
 
 @torch.inference_mode()
 def flow_of(autoencoder: LatentFlowAutoencoder, batch: ClipBatch) -> Tensor:
-    """Return the latent flow of a batch in half precision on the CPU, (B, T, 3, h, w).
+    """Return the latent flow of a batch with frames in half precision on the CPU, (B, T, 3, h, w).
 
     The regions of each reference frame are found once per clip, not once per frame.
     """
-    if batch.frames is None:
-        raise ValueError("Latent flow is computed from frames, which this batch does not carry.")
+    assert batch.frames is not None
     device = next(autoencoder.parameters()).device
     frames = to_unit(batch.frames.to(device))
     return autoencoder.flow(frames[:, 0], frames).half().cpu()
-
-
-def stored_flows(
-    store: FeatureStore, clip_ids: list[str], max_clips: int = 512
-) -> Iterator[Tensor]:
-    """Yield the latent flow of evenly spread clips as float32, to compute statistics from."""
-    step = max(1, len(clip_ids) // max_clips)
-    for clip in clip_ids[::step]:
-        yield store.get(clip)["latent_flow"].float()

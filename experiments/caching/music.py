@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from datamodules.aist import AISTDataModule, ClipContent
 from datamodules.cache import FeatureStore
@@ -13,10 +14,11 @@ from datamodules.clips import ClipDataset
 from datamodules.index import Index
 from datamodules.splits import Split
 from datamodules.windows import music_clip_id
-from experiments.caching.latent_flow import TRAINING_SPLITS
+from experiments.caching.latent_flow import TRAINING_SPLITS, lacking, writer
 from experiments.config.load import Settings
 from experiments.factories.data import build_clip_data, build_music_store
 from experiments.factories.music import build_encoders, encoder_digests
+from experiments.processes.progress import Progress
 from experiments.processes.ranks import SINGLE_PROCESS, Ranks
 from experiments.processes.share import in_batches, share_work
 from lightning_modules.music import clap
@@ -37,12 +39,11 @@ def cache_music(
     settings: Settings,
     data: AISTDataModule,
     stores: Sequence[FeatureStore],
-    *,
     splits: Sequence[Split] = TRAINING_SPLITS,
     ranks: Ranks = SINGLE_PROCESS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
-    """Compute the missing embeddings of all clips of some splits.
+    """Compute the missing embeddings of all clips of some splits; see `cache_latent_flow`.
 
     Args:
         settings: Resolved.
@@ -59,40 +60,26 @@ def cache_music(
     if encoders is None or not stores:
         return
     clips = _clips_by_music(data, splits)
-    names = list(clips)
+    ids = list(clips)
 
-    def write(places: range) -> None:
-        chosen = [names[place] for place in places]
-        missing = [name for name in chosen if not all(store.has(name) for store in stores)]
-        if not missing:
-            return
-        batches = [clips[name][0].__getitems__([clips[name][1]]) for name in chosen]
+    def embed(names: list[str]) -> list[Tensor]:
+        # From the sound (B, S) of each clip to (B, D), or (B, T, D) for features of each frame.
+        batches = [clips[name][0].__getitems__([clips[name][1]]) for name in names]
         waveforms = torch.cat([batch.waveform for batch in batches if batch.waveform is not None])
-        frames = settings.clips.frames
-        found = encoders.features(waveforms, clap.SAMPLE_RATE, frames, batches[0].fps)
-        for row, name in enumerate(chosen):
-            if name in missing:
-                for store in stores:
-                    embedding = found[store.kind][row].half().cpu().contiguous()
-                    store.put(name, {store.kind: embedding})
+        frames, fps = settings.clips.frames, batches[0].fps
+        found = encoders.features(waveforms, clap.SAMPLE_RATE, frames, fps)
+        return [found[store.kind] for store in stores]
 
-    share_work(
-        in_batches(len(names), BATCH), write, run=settings.run, ranks=ranks, progress=progress
-    )
+    places = in_batches(len(ids), BATCH)
+    batches = [(names, names) for names in (ids[p.start : p.stop] for p in places)]
+    share_work(batches, writer(stores, embed), (), settings.run, ranks, progress)
 
 
 def missing_music(
-    stores: Sequence[FeatureStore], data: AISTDataModule, splits: Sequence[Split] = TRAINING_SPLITS
+    stores: Sequence[FeatureStore], data: AISTDataModule, splits: Sequence[Split]
 ) -> list[str]:
     """Return the ids of the clips of some splits that are missing in any of the stores."""
-    if not stores:
-        return []
-    names = {
-        music_clip_id(data.index.names[window.video], window)
-        for split in splits
-        for window in data.windows(split)
-    }
-    return sorted(name for name in names if not all(store.has(name) for store in stores))
+    return lacking(stores, list(_clips_by_music(data, splits))) if stores else []
 
 
 def cache_needed_music(
@@ -101,27 +88,20 @@ def cache_needed_music(
     """Cache the embeddings of a split's clips that a trained model needs.
 
     Args:
-        settings: Resolved; with the encoders' weights. Which encoders are on does not matter.
+        settings: Resolved, with the encoders' weights. Which encoders are on does not matter.
         needs: Music features of the model.
         split: The clips.
         ranks: Processes that share the clips.
 
     Returns:
         One store for each feature of a frozen encoder.
-
-    Raises:
-        CheckpointError: An encoder's weights are missing or belong to another network.
     """
-    music = replace(
-        settings.music,
-        clap="clap" in needs,
-        clap_tokens="clap_tokens" in needs,
-        wav2clip="wav2clip" in needs,
-    )
+    names = ("clap", "clap_tokens", "wav2clip")
+    music = replace(settings.music, **{name: name in needs for name in names})
     settings = replace(settings, music=music)
     data = build_clip_data(settings, BATCH, frames="none")
     stores = tuple(music_stores(settings, data.index).values())
-    cache_music(settings, data, stores, splits=(split,), ranks=ranks)
+    cache_music(settings, data, stores, (split,), ranks)
     return stores
 
 

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from experiments.config.load import Settings
 
 HELP = """Compute latent flow (and CLAP, Wav2CLIP) of all clips, and keep them on disk.
 
@@ -20,18 +16,14 @@ EXAMPLES = [
     "dabfusion cache preset=aist128 data=aist autoencoder=RUN --splits train val test",
     "dabfusion cache preset=aist128 data=aist autoencoder=RUN run.devices=8     # eight GPUs",
 ]
+SPLITS = ("train", "val", "test")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see `dabfusion settings`")
-    parser.add_argument(
-        "--splits",
-        nargs="+",
-        choices=["train", "val", "test"],
-        default=["train", "val"],
-        help="whose clips (train val)",
-    )
+    splits = "whose clips (train val)"
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS[:2], help=splits)
     parser.add_argument("--batch-size", type=int, default=8, help="clips at a time (8)")
 
 
@@ -39,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """Compute what is missing, with a progress bar."""
     from experiments.config.load import settings_from_words
     from experiments.errors import SettingsError
-    from experiments.processes.ranks import KEPT, is_main_rank, start_ranks
-    from experiments.training.inputs import check_inputs
+    from experiments.processes.ranks import KEPT, find_ranks, is_main_rank, start_ranks
+    from experiments.training.start import check_inputs
 
     settings = settings_from_words(args.settings)
     if args.batch_size < 1:
@@ -48,37 +40,26 @@ def run(args: argparse.Namespace) -> int:
     if is_main_rank():
         check_inputs(settings, "diffusion")
     status = start_ranks(settings.run, KEPT)
-    return _cache(settings, args) if status is None else status
+    if status is not None:
+        return status
 
-
-def _cache(settings: Settings, args: argparse.Namespace) -> int:
     from experiments.caching.latent_flow import cache_latent_flow, load_stage1
     from experiments.caching.music import cache_music, music_stores
     from experiments.factories.data import build_clip_data
     from experiments.processes.cpu import set_up_processor
     from experiments.processes.progress import shown_progress
-    from experiments.processes.ranks import find_ranks, is_main_rank
 
     set_up_processor(settings.run.threads)
-    ranks, splits = find_ranks(settings.run), tuple(args.splits)
-    data = build_clip_data(settings, args.batch_size)
-    stage1 = load_stage1(settings.autoencoder)
+    ranks, splits, batch_size = find_ranks(settings.run), tuple(args.splits), args.batch_size
+    data, stage1 = build_clip_data(settings, batch_size), load_stage1(settings.autoencoder)
     with shown_progress("Latent flow") as progress:
-        flow = cache_latent_flow(
-            settings,
-            stage1,
-            data,
-            splits=splits,
-            batch_size=args.batch_size,
-            ranks=ranks,
-            progress=progress,
-        )
+        flow = cache_latent_flow(settings, stage1, data, splits, batch_size, ranks, progress)
     folders = {"Latent flow": flow.folder}
-    music = tuple(music_stores(settings, data.index).values())
+    music = music_stores(settings, data.index)
     if music:
         with shown_progress("Music embeddings") as progress:
-            cache_music(settings, data, music, splits=splits, ranks=ranks, progress=progress)
-        folders |= {store.kind: store.folder for store in music}
+            cache_music(settings, data, tuple(music.values()), splits, ranks, progress)
+        folders |= {name: store.folder for name, store in music.items()}
     if is_main_rank():
         for what, folder in folders.items():
             print(f"{what} is in {folder}.", file=sys.stderr)

@@ -40,21 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("stage", choices=list(_NEXT), help="what to train")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="see `dabfusion settings`")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the plan (steps, memory, disk, time) and stop"
-    )
-    parser.add_argument(
-        "--no-probe",
-        action="store_true",
-        help="with --dry-run: leave out the timing of a few steps",
-    )
+    dry_run = "print the plan (steps, memory, disk, time) and stop"
+    parser.add_argument("--dry-run", action="store_true", help=dry_run)
+    no_probe = "with --dry-run: leave out the timing of a few steps"
+    parser.add_argument("--no-probe", action="store_true", help=no_probe)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check the settings, then train, or print the plan."""
     from experiments.config.load import settings_from_words
     from experiments.processes.ranks import RESUME, is_main_rank, start_ranks
-    from experiments.training.resume import find_start
+    from experiments.training.start import find_start
 
     settings = settings_from_words(args.settings)
     # Refuse before Lightning is loaded, and before the other processes are started.
@@ -67,14 +63,13 @@ def run(args: argparse.Namespace) -> int:
     status = start_ranks(settings.run, RESUME)
     if status is not None:
         return status
+    from experiments.training.adapter import REPORT, print_report
     from experiments.training.train import train_stage
 
     folder = train_stage(settings, args.stage)
     if is_main_rank():
         print(f"Trained: {folder.path} (its networks are in {folder.export}).", file=sys.stderr)
         if args.stage == "music-adapter":
-            from experiments.training.adapter import REPORT, print_report
-
             print_report(folder.export / REPORT)
         run_name, data = shlex.quote(folder.path.as_posix()), shlex.quote(settings.data)
         print(f"Next: {_NEXT[args.stage].format(run=run_name, data=data)}")

@@ -28,7 +28,7 @@ GRACE_S = 10.0
 INTERRUPT_GRACE_S = 60.0
 _PR_SET_PDEATHSIG = 1
 
-Process = subprocess.Popen[str]
+Processes = list[subprocess.Popen[str]]
 
 
 def launch(devices: int, again: str) -> int:
@@ -47,38 +47,51 @@ def launch(devices: int, again: str) -> int:
     with ExitStack() as stack:
         # Files, not pipes, because nobody reads them while the ranks run.
         outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(devices)]
-        processes = [_start(rank, devices, port, outputs[rank]) for rank in range(devices)]
+        processes = [
+            _start(rank, devices, port, output if rank else None)
+            for rank, output in enumerate(outputs)
+        ]
         stack.callback(_end, processes, grace_s=0.0)
         previous = signal.signal(signal.SIGTERM, lambda *_: _send(processes, signal.SIGTERM))
         stack.callback(signal.signal, signal.SIGTERM, previous)
         try:
-            failed = _wait(processes)
+            while not any(statuses := [process.poll() for process in processes]):
+                if None not in statuses:
+                    return 0
+                time.sleep(0.2)
+            _end(processes, grace_s=GRACE_S)
         except KeyboardInterrupt:
             _end(processes, grace_s=INTERRUPT_GRACE_S)
             return INTERRUPTED
-        if failed is None:
-            return 0
-        status = processes[failed].returncode
+        # A rank killed from outside is the cause; others fail because it is missing.
+        failed = {rank: status for rank, status in enumerate(statuses) if status}
+        killed = [rank for rank, status in failed.items() if status < 0]
+        first = (killed or list(failed))[0]
+        status = failed[first]
         if status == processes[0].returncode and status in (USER_ERROR, INTERRUPTED):
             return status  # rank 0 has printed the reason
-        return _explain(failed, status, outputs[failed], again)
+        outputs[first].seek(0)
+        return _explain(first, status, outputs[first].read(), again)
 
 
-def _start(rank: int, devices: int, port: int, output: IO[str]) -> Process:
+def _start(rank: int, devices: int, port: int, output: IO[str] | None) -> subprocess.Popen[str]:
     """Start one rank with the environment variables that torchrun would set."""
-    environment = os.environ | {
+    variables = {
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(devices),
-        "LOCAL_WORLD_SIZE": str(devices),
-        "NODE_RANK": "0",
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
+        "MASTER_PORT": port,
+        "WORLD_SIZE": devices,
+        "LOCAL_WORLD_SIZE": devices,
+        "NODE_RANK": 0,
+        "RANK": rank,
+        "LOCAL_RANK": rank,
     }
-    words = [sys.executable, "-m", "experiments.cli", *sys.argv[1:]]
-    quiet = None if rank == 0 else output
     return subprocess.Popen(
-        words, env=environment, stdout=quiet, stderr=quiet, text=True, preexec_fn=_end_with_parent
+        [sys.executable, "-m", "experiments.cli", *sys.argv[1:]],
+        env=os.environ | {name: str(value) for name, value in variables.items()},
+        stdout=output,
+        stderr=output,
+        text=True,
+        preexec_fn=_end_with_parent,
     )
 
 
@@ -88,25 +101,9 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _wait(processes: list[Process]) -> int | None:
-    """Wait until every rank has ended; return the rank that failed first, or None."""
-    while True:
-        statuses = [process.poll() for process in processes]
-        failed = [rank for rank, status in enumerate(statuses) if status]
-        if failed:
-            # A rank killed from outside is the cause; others fail because it is missing.
-            killed = [rank for rank in failed if (statuses[rank] or 0) < 0]
-            _end(processes, grace_s=GRACE_S)
-            return (killed or failed)[0]
-        if all(status == 0 for status in statuses):
-            return None
-        time.sleep(0.2)
-
-
-def _explain(rank: int, status: int, output: IO[str], again: str) -> int:
+def _explain(rank: int, status: int, output: str, again: str) -> int:
     """Print why the run was stopped, and return its exit status."""
-    output.seek(0)
-    last = (output.read().strip().splitlines() or [""])[-1]
+    last = (output.strip().splitlines() or [""])[-1]
     if status in (USER_ERROR, INTERRUPTED):
         if last:
             print(last, file=sys.stderr)
@@ -119,20 +116,19 @@ def _explain(rank: int, status: int, output: IO[str], again: str) -> int:
     return FAULT
 
 
-def _send(processes: list[Process], number: int) -> None:
+def _send(processes: Processes, number: int) -> None:
     for process in processes:
         if process.poll() is None:
             process.send_signal(number)
 
 
-def _end(processes: list[Process], grace_s: float) -> None:
+def _end(processes: Processes, grace_s: float) -> None:
     """Wait for the ranks to end; after `grace_s` send SIGTERM, then SIGKILL."""
-    until = time.monotonic() + grace_s
-    for number, patience_s in ((None, 0.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        if number is not None:
+    for number, patience_s in ((0, grace_s), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        if number:
             _send(processes, number)
-            until = time.monotonic() + patience_s
-        while time.monotonic() < until and any(process.poll() is None for process in processes):
+        until = time.monotonic() + patience_s
+        while any(process.poll() is None for process in processes):
+            if time.monotonic() >= until:
+                break
             time.sleep(0.1)
-        if all(process.poll() is not None for process in processes):
-            return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
 from dataclasses import dataclass
@@ -22,12 +21,9 @@ KEPT = "give the same command again to continue; finished work is kept"
 class Ranks:
     """The processes that take part in a run."""
 
-    devices: int
-    """Processes on each machine."""
-    nodes: int
-    """Machines."""
-    started: bool
-    """Whether this process is already one of them (started by torchrun, SLURM or `launch`)."""
+    devices: int  # processes on each machine
+    nodes: int  # machines
+    started: bool  # whether torchrun, SLURM or `launch` has started this process as one of them
 
     @property
     def world_size(self) -> int:
@@ -48,7 +44,12 @@ def find_ranks(run: RunSettings) -> Ranks:
     if "SLURM_NTASKS" in environment and "SLURM_PROCID" in environment:
         nodes = int(environment.get("SLURM_NNODES", "1"))
         return Ranks(int(environment["SLURM_NTASKS"]) // nodes, nodes, started=True)
-    return Ranks(run.devices or _available_devices(run), run.nodes, started=False)
+    devices = run.devices
+    if not devices and run.accelerator != "cpu":
+        import torch
+
+        devices = torch.cuda.device_count()
+    return Ranks(max(1, devices), run.nodes, started=False)
 
 
 def is_main_rank() -> bool:
@@ -72,15 +73,13 @@ def start_ranks(run: RunSettings, again: str) -> int | None:
         SettingsError: Several machines are requested, whose processes cannot be started from here.
     """
     ranks = find_ranks(run)
-    if ranks.started:
+    if ranks.started or ranks.world_size == 1:
         return None
     if ranks.nodes > 1:
         raise SettingsError(
             f"run.nodes={ranks.nodes} needs this command started on each machine by torchrun or "
             "SLURM; experiments/README.md has both command lines."
         )
-    if ranks.world_size == 1:
-        return None
     from experiments.processes.launch import launch
 
     return launch(ranks.devices, again)
@@ -103,27 +102,3 @@ def rank_lost(
     return RankLost(
         f"Rank {rank} stopped {place}, because another rank died or does not answer; {again}."
     )
-
-
-def leave_ranks_at_exit() -> None:
-    """Leave the process group before the interpreter shuts down.
-
-    PyTorch requires it, but Lightning does it for NCCL only: gloo's threads must not outlive the
-    tensors that they work on.
-    """
-    atexit.register(_leave_ranks)
-
-
-def _leave_ranks() -> None:
-    import torch.distributed
-
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
-def _available_devices(run: RunSettings) -> int:
-    if run.accelerator == "cpu":
-        return 1
-    import torch
-
-    return max(1, torch.cuda.device_count())

@@ -21,7 +21,6 @@ Result = TypeVar("Result")
 def share_work(
     items: Sequence[Item],
     work: Callable[[Item], Result],
-    *,
     networks: Sequence[nn.Module] = (),
     run: RunSettings | None = None,
     ranks: Ranks = SINGLE_PROCESS,
@@ -46,16 +45,17 @@ def share_work(
     """
     if progress is not None:
         progress(0, len(items))
-    if ranks.world_size == 1 and not networks:  # nothing to share or move: do not load Lightning
-        done: list[Result] = []
-        for item in items:
-            done.append(work(item))
-            if progress is not None:
-                progress(len(done), len(items))
-        return done
-    from experiments.processes.share_trainer import predict_items
+    if ranks.world_size > 1 or networks:
+        from experiments.processes.trainer import predict_items
 
-    return predict_items(items, work, networks, run or RunSettings(), ranks, progress)
+        return predict_items(items, work, networks, run or RunSettings(), ranks, progress)
+    # Nothing is to share or to move, so Lightning need not be loaded.
+    done: list[Result] = []
+    for item in items:
+        done.append(work(item))
+        if progress is not None:
+            progress(len(done), len(items))
+    return done
 
 
 def in_batches(count: int, size: int) -> list[range]:

@@ -1,4 +1,4 @@
-"""The Trainer that training and shared work build on, and all uses of Lightning's private API.
+"""Lightning's Trainer as training and shared work use it, and all uses of its private API.
 
 Each private attribute below is tested with the versions in setup.cfg (`lightning>=2.6,<2.7`);
 check this file before raising the ceiling.
@@ -6,14 +6,22 @@ check this file before raising the ceiling.
 
 from __future__ import annotations
 
+import atexit
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
-from lightning.pytorch import Trainer
+import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import nn
 
 from experiments.config.run import RunSettings
-from experiments.processes.ranks import Ranks, leave_ranks_at_exit
+from experiments.errors import Interrupted
+from experiments.processes.ranks import KEPT, Ranks, rank_lost
+from experiments.runs.logs import log_to
 
 
 def bare_trainer(run: RunSettings, ranks: Ranks, unused_parameters: bool) -> partial[Trainer]:
@@ -24,19 +32,98 @@ def bare_trainer(run: RunSettings, ranks: Ranks, unused_parameters: bool) -> par
         ranks: With more than one, each leaves the process group when it exits.
         unused_parameters: Whether a backward pass may leave out parameters.
     """
+    strategy: str | DDPStrategy = "auto"
     if ranks.world_size > 1:
-        leave_ranks_at_exit()
+        atexit.register(_leave_ranks)
+        timeout = timedelta(seconds=run.rank_timeout_s)
+        strategy = DDPStrategy(timeout=timeout, find_unused_parameters=unused_parameters)
     return partial(
         Trainer,
         accelerator=run.accelerator,
         devices=ranks.devices,
         num_nodes=ranks.nodes,
-        strategy=_ddp(run, unused_parameters) if ranks.world_size > 1 else "auto",
+        strategy=strategy,
         use_distributed_sampler=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def _leave_ranks() -> None:
+    """Leave the process group before the interpreter shuts down, as PyTorch requires.
+
+    Lightning does it for NCCL only: gloo's threads must not outlive the tensors they work on.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def predict_items(
+    items: Sequence[Any],
+    work: Callable[[Any], Any],
+    networks: Sequence[nn.Module],
+    run: RunSettings,
+    ranks: Ranks,
+    progress: Callable[[int, int], None] | None,
+) -> list[Any]:
+    """Do `share.share_work` with `Trainer.predict`: devices, process group, results of all."""
+    share = _Share(items, work, networks, progress)
+    devices = [next(network.parameters()).device for network in networks]
+    with log_to(None):
+        trainer = bare_trainer(run, ranks, unused_parameters=False)(logger=False)
+        try:
+            trainer.predict(share, return_predictions=False)
+            shares = [share.done] * ranks.world_size
+            if ranks.world_size > 1:
+                torch.distributed.all_gather_object(shares, share.done)
+        except RuntimeError as error:
+            lost = rank_lost(error, trainer.global_rank, ranks.world_size, "in shared work", KEPT)
+            if lost is None:
+                raise
+            raise lost from error
+        except (SIGTERMException, SystemExit) as stop:
+            # Lightning turns Ctrl-C into SystemExit.
+            raise Interrupted(f"Stopped; {KEPT}.") from stop
+    # The Trainer leaves networks on the CPU.
+    for network, device in zip(networks, devices, strict=True):
+        network.to(device)
+    # Rank r of w has the results of the items r, r + w, ...
+    results: list[Any] = [None] * len(items)
+    for rank, done in enumerate(shares):
+        results[rank :: ranks.world_size] = done
+    return results
+
+
+class _Share(LightningModule):
+    """One rank's share of the items.
+
+    Its data loader returns places, not items, which Lightning would search for tensors.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Any],
+        work: Callable[[Any], Any],
+        networks: Sequence[nn.Module],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.items, self.work, self.progress = items, work, progress
+        self.done: list[Any] = []
+
+    def predict_dataloader(self) -> range:
+        return range(self.trainer.global_rank, len(self.items), self.trainer.world_size)
+
+    def predict_step(self, batch: int, batch_idx: int) -> int:
+        if self.trainer.received_sigterm:
+            raise SIGTERMException
+        self.done.append(self.work(self.items[batch]))
+        if self.progress is not None and self.trainer.is_global_zero:
+            together = len(self.done) * self.trainer.world_size
+            self.progress(min(together, len(self.items)), len(self.items))
+        return batch
 
 
 def request_stop(trainer: Trainer) -> None:
@@ -61,8 +148,3 @@ def restore_logged_step(trainer: Trainer) -> None:
     depends on the hook in which the checkpoint was written.
     """
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
-
-
-def _ddp(run: RunSettings, unused_parameters: bool) -> DDPStrategy:
-    timeout = timedelta(seconds=run.rank_timeout_s)
-    return DDPStrategy(timeout=timeout, find_unused_parameters=unused_parameters)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_only
 
 from datamodules.files import write_text
 
@@ -32,11 +31,8 @@ def log_to(path: Path | None) -> Iterator[None]:
     before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
     logging.captureWarnings(True)
     for logger in loggers:
-        logger.handlers = [handler]
-        logger.propagate = False
-    loggers[0].setLevel(logging.INFO)
-    for logger in loggers[1:]:
-        logger.setLevel(logging.WARNING)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO if logger.name == "dabfusion" else logging.WARNING)
     try:
         yield
         # After an error it stays open: the command line writes the traceback to it.
@@ -49,55 +45,31 @@ def log_to(path: Path | None) -> Iterator[None]:
 
 
 class JsonlLogger(Logger):
-    """Append `{"step": ..., "seconds": ..., metric: value}` lines to a file, on rank 0 only.
+    """Append `{"step": ..., "seconds": ..., metric: value}` lines to the file `path`."""
 
-    Args:
-        path: `metrics.jsonl` of the run folder.
-    """
+    name = "jsonl"
+    version = ""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
         self._started = time.monotonic()
-        self._seconds_before = 0.0
+        self._seconds_before = 0.0  # of the run's earlier processes
 
-    @property
-    def name(self) -> str:
-        """The logger's name, which Lightning requires."""
-        return "jsonl"
-
-    @property
-    def version(self) -> str:
-        """The logger's version, which Lightning requires."""
-        return ""
-
-    @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | argparse.Namespace) -> None:
         """Do nothing; `config.yaml` holds the hyperparameters."""
 
-    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append one line; numbers that are not finite become null.
-
-        Args:
-            metrics: Values by key (`train/loss`).
-            step: The step, counted from 0.
-        """
+        """Append one line; steps count from 0, and numbers that are not finite become null."""
         seconds = self._seconds_before + time.monotonic() - self._started
         line: dict[str, Any] = {"step": step, "seconds": round(seconds, 3)}
         for key, value in metrics.items():
-            number = float(value)
-            line[key] = number if math.isfinite(number) else None
+            line[key] = float(value) if math.isfinite(value) else None
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Drop the lines that a resumed run will write again.
-
-        Args:
-            step: Optimizer steps of the checkpoint that is resumed, so the next step's number.
-        """
+        """Drop the lines that a run resumed after `step` optimizer steps will write again."""
         if not self._path.exists():
             return
         kept = []

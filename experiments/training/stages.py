@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from datamodules.aist import AISTDataModule, ClipContent
 from datamodules.batch import ClipBatch
-from experiments.caching.latent_flow import flow_of, stored_flows
-from experiments.config.load import Settings
+from datamodules.cache import FeatureStore
+from datamodules.files import write_text
+from datamodules.media.video import write_video
+from experiments.caching.latent_flow import flow_of
+from experiments.factories.adapter import build_adapter_module, build_adapters
 from experiments.factories.compiled import compile_network
 from experiments.factories.scene import training_scene
 from experiments.factories.stage1 import build_autoencoder, build_autoencoder_module, check_norm
 from experiments.factories.stage2 import build_diffusion, build_pipeline
-from experiments.training.adapter import adapter_parts
-from experiments.training.caches import Caches
-from experiments.training.resolve import ResolvedRun
-from experiments.training.samples import draw_autoencoder, draw_diffusion
-from experiments.training.stage_parts import StageParts, sample_videos
+from experiments.training.adapter import REPORT, find_genres, measure_adapters
+from experiments.training.resolve import Caches, ResolvedRun
+from experiments.training.samples import SOUND_RATE, draw_autoencoder, draw_diffusion
 from lightning_modules.callbacks.monitor import SIGNS, FailureMonitor
+from lightning_modules.callbacks.samples import Drawn, SampleVideos
 from lightning_modules.checkpoints import save_autoencoder
 
 #: Training clips that are decoded at a time for the limits of the failure monitor.
 MONITOR_BATCH = 8
 #: Training clips from which the statistics of latent flow are computed.
 STATISTICS_CLIPS = 512
+
+
+@dataclass(frozen=True)
+class StageParts:
+    """One stage, built and ready to train."""
+
+    module: LightningModule
+    data: AISTDataModule
+    export: Callable[[Path, dict[str, Any]], None]
+    """Writes the trained networks to a folder, with notes on the run."""
+    monitor: str = "val/loss"
+    """Validation metric of which the lowest value is the best checkpoint."""
+    ema_decay: float = 0.0
+    """Decay of the moving average of the weights; 0 keeps none."""
+    sync_batch_norm: bool = False
+    """Compute batch norm statistics over all processes."""
+    samples: SampleVideos | None = None
+    """Writes videos of validation clips to the run folder."""
+    failures: FailureMonitor | None = None
+    """Watches what validation generates."""
 
 
 def build_parts(
@@ -47,7 +72,7 @@ def build_parts(
     if run.stage == "autoencoder":
         return _autoencoder_parts(run)
     if run.stage == "music-adapter":
-        return adapter_parts(run, caches)
+        return _adapter_parts(run, caches)
     return _diffusion_parts(run, caches, max_statistics)
 
 
@@ -63,38 +88,39 @@ def _autoencoder_parts(run: ResolvedRun) -> StageParts:
         save_autoencoder(network, folder, notes)
 
     return StageParts(
-        module=build_autoencoder_module(settings.stage1, network, settings.seed),
-        data=run.data,
-        ema_decay=train.ema_decay,
-        gradient_clip=train.gradient_clip,
-        sync_batch_norm=train.sync_batch_norm,
+        build_autoencoder_module(settings.stage1, network, settings.seed),
+        run.data,
+        export,
         # L1 error relative to that of copying the reference frame: below 1 the flow helps.
         monitor="val/l1_ratio",
-        export=export,
-        samples=sample_videos(run, (), lambda batch: draw_autoencoder(network, batch)),
+        ema_decay=train.ema_decay,
+        sync_batch_norm=train.sync_batch_norm,
+        samples=_sample_videos(run, (), lambda batch: draw_autoencoder(network, batch)),
     )
 
 
 def _diffusion_parts(run: ResolvedRun, caches: Caches, max_statistics: int) -> StageParts:
     assert run.stage1 is not None
-    settings, train, stage1 = run.settings, run.settings.stage2.train, run.stage1.network
+    assert caches.flow is not None
+    settings, store = run.settings, caches.flow
     flows: Iterable[Tensor]
     if caches.missing_flow:
         # Only when a training is planned: all frames are decoded, and stage 1 runs in each step.
         data = run.data.with_content(ClipContent(frames="all", music=caches.music))
-        first = run.data.with_content(ClipContent(frames="all")).dataset("train").__getitems__([0])
-        flows = [flow_of(stage1, first).float()]
+        frames = run.data.with_content(ClipContent(frames="all")).dataset("train")
+        flows = [flow_of(run.stage1.network, frames.__getitems__([0])).float()]
     else:
-        assert caches.flow is not None
         # With cached flow the networks read no frame but the reference.
         data = run.data.with_content(
-            ClipContent(frames="reference", latent_flow=caches.flow, music=caches.music)
+            ClipContent(frames="reference", latent_flow=store, music=caches.music)
         )
-        flows = stored_flows(caches.flow, data.dataset("train").clip_ids, max_statistics)
+        ids = data.dataset("train").clip_ids
+        step = max(1, len(ids) // max_statistics)
+        flows = (store.get(clip)["latent_flow"].float() for clip in ids[::step])
     # The denoiser works on flow normalized to zero mean and unit variance per channel; the
     # statistics are taken from `flows`, (T, 3, h, w) each, and become part of the denoiser.
     torch.manual_seed(settings.seed)
-    module = build_diffusion(settings, stage1, flows)
+    module = build_diffusion(settings, run.stage1.network, flows)
     compile_network(module.denoiser, settings.run)
 
     def export(folder: Path, notes: dict[str, Any]) -> None:
@@ -107,36 +133,62 @@ def _diffusion_parts(run: ResolvedRun, caches: Caches, max_statistics: int) -> S
         build_pipeline(settings, module, notes, scene).save_pretrained(folder)
 
     return StageParts(
-        module=module,
-        data=data,
-        ema_decay=train.ema_decay,
-        gradient_clip=train.gradient_clip,
-        sync_batch_norm=False,  # the denoiser has group norm only
-        monitor="val/loss",
-        export=export,
-        samples=sample_videos(run, caches.music, lambda batch: draw_diffusion(module, batch)),
-        failures=build_monitor(settings, data),
+        module,
+        data,
+        export,
+        ema_decay=settings.stage2.train.ema_decay,
+        samples=_sample_videos(run, caches.music, lambda batch: draw_diffusion(module, batch)),
+        failures=_build_monitor(run, data),
     )
 
 
-def build_monitor(settings: Settings, data: AISTDataModule) -> FailureMonitor | None:
-    """Build the monitor of failures in generated clips; None if it is off.
+def _adapter_parts(run: ResolvedRun, caches: Caches) -> StageParts:
+    data = run.data.with_content(ClipContent(frames="none", music=caches.music))
+    genres = find_genres(data)
+    # After all loading, so that the initial weights depend on the seed alone.
+    torch.manual_seed(run.settings.seed)
+    adapters = build_adapters(run.settings, genres.names)
 
-    Args:
-        settings: `stage2.monitor` says what is watched.
-        data: Of stage 2, with latent flow and reference frames, or with all frames.
-    """
-    monitor = settings.stage2.monitor
+    def export(folder: Path, notes: dict[str, Any]) -> None:
+        adapters.save_pretrained(folder)
+        report = {**measure_adapters(adapters, data, genres), "training": notes}
+        write_text(folder / REPORT, json.dumps(report, indent=1) + "\n")
+
+    # Adapters are small and trained for few steps: no moving average.
+    module = build_adapter_module(run.settings, adapters, genres.of_music)
+    return StageParts(module, data, export, sync_batch_norm=True)
+
+
+def _sample_videos(
+    run: ResolvedRun, music: tuple[FeatureStore, ...], draw: Callable[[ClipBatch], Drawn]
+) -> SampleVideos | None:
+    """Return the callback that writes sample videos; None if the settings request no samples."""
+    settings = run.settings.run
+    if not settings.samples:
+        return None
+
+    def load() -> ClipBatch:
+        # At the first showing only, then kept: (B, T, 3, H, W) frames and (B, S) sound.
+        content = ClipContent(frames="all", sample_rate=SOUND_RATE, music=music)
+        dataset = run.data.with_content(content).dataset("val", view="clips")
+        return dataset.__getitems__(list(range(min(settings.samples, len(dataset)))))
+
+    return SampleVideos(run.folder.samples, settings.samples_every, load, draw, write_video)
+
+
+def _build_monitor(run: ResolvedRun, data: AISTDataModule) -> FailureMonitor | None:
+    """Return the monitor of failures in generated clips; None if the settings watch nothing."""
+    monitor = run.settings.stage2.monitor
     inside = {name: getattr(monitor, name) for name in SIGNS if getattr(monitor, name)}
     if not monitor.clips or not inside:
         return None
-    return FailureMonitor(inside, monitor.tolerated, lambda: _spread(data, monitor.clips))
 
+    def load() -> Iterator[ClipBatch]:
+        # Training clips of true flow set the limits; what generated clips do is measured alike.
+        dataset = data.dataset("train")
+        step = max(1, len(dataset) // monitor.clips)
+        places = list(range(0, len(dataset), step))[: monitor.clips]
+        for first in range(0, len(places), MONITOR_BATCH):
+            yield dataset.__getitems__(places[first : first + MONITOR_BATCH])
 
-def _spread(data: AISTDataModule, clips: int) -> Iterator[ClipBatch]:
-    """Yield at most `clips` training clips, evenly spread over the data set, in batches."""
-    # Training clips of true flow set the limits; what generated clips do is measured alike.
-    dataset = data.dataset("train")
-    places = list(range(0, len(dataset), max(1, len(dataset) // clips)))[:clips]
-    for first in range(0, len(places), MONITOR_BATCH):
-        yield dataset.__getitems__(places[first : first + MONITOR_BATCH])
+    return FailureMonitor(inside, monitor.tolerated, load)

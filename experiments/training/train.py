@@ -6,30 +6,29 @@ import logging
 import sys
 import time
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from experiments.config.load import Settings, to_dict
+from experiments.config.load import Settings
 from experiments.errors import Interrupted, SettingsError
 from experiments.processes.cpu import set_up_processor
 from experiments.processes.progress import Progress, shown_progress
 from experiments.processes.ranks import RESUME, is_main_rank, rank_lost
 from experiments.processes.trainer import bare_trainer
-from experiments.runs.folder import RunFolder
-from experiments.runs.log_wandb import build_wandb_logger, finish_wandb, wandb_mode
+from experiments.runs.folder import RunFolder, read_checkpoint
+from experiments.runs.log_wandb import build_wandb_logger, wandb_mode
 from experiments.runs.logs import JsonlLogger, log_to
-from experiments.training.caches import ensure_caches
-from experiments.training.checkpoints import RunCheckpoints, read_checkpoint
-from experiments.training.resolve import ResolvedRun, resolve_run
-from experiments.training.resume import close_folder, open_folder
-from experiments.training.signals import StopSignals, requeue_job
-from experiments.training.stage_parts import StageParts
-from experiments.training.stages import build_parts
+from experiments.training.callbacks import RunCheckpoints, StopSignals, requeue_job
+from experiments.training.resolve import ResolvedRun, ensure_caches, resolve_run
+from experiments.training.stages import StageParts, build_parts
+from experiments.training.start import open_folder
 from lightning_modules.callbacks.ema import ExponentialMovingAverage
 from lightning_modules.callbacks.guard import FiniteGuard, NonFiniteError, StepSeed
 
@@ -74,7 +73,10 @@ def train_stage(settings: Settings, stage: str, progress: Progress | None = None
     began = time.monotonic()
     bar = nullcontext(progress) if progress else shown_progress(f"train {stage}")
     with log_to(run.folder.log if main else None), bar as show:
-        loggers = build_loggers(run, manifest["wandb_id"], wandb) if main else []
+        loggers: list[Logger] = [JsonlLogger(run.folder.metrics)] if main else []
+        if wandb != "off":
+            path, run_id = run.folder.path, manifest["wandb_id"]
+            loggers.append(build_wandb_logger(path, wandb, run_id, settings))
         callbacks = build_callbacks(run, parts, show)
         trainer = build_trainer(run, parts, loggers, callbacks)
         fit(trainer, run, parts)
@@ -83,48 +85,28 @@ def train_stage(settings: Settings, stage: str, progress: Progress | None = None
     return run.folder
 
 
-def build_loggers(run: ResolvedRun, wandb_id: str, wandb: str) -> list[Logger]:
-    """Build the JSON lines logger and, unless `wandb` is `off`, that of Weights & Biases."""
-    loggers: list[Logger] = [JsonlLogger(run.folder.metrics)]
-    if wandb != "off":
-        config, path = to_dict(run.settings), run.folder.path
-        loggers.append(build_wandb_logger(path, wandb, wandb_id, run.settings.run, config))
-    return loggers
-
-
 def build_callbacks(run: ResolvedRun, parts: StageParts, progress: Progress) -> list[Callback]:
     """Build the callbacks in the order in which Lightning calls them."""
     settings = run.settings.run
-    callbacks: list[Callback] = [StepSeed(run.settings.seed), StopSignals()]
-    if parts.ema_decay > 0:
-        # Before all that read the weights in a validation: it swaps the average in.
-        callbacks.append(ExponentialMovingAverage(parts.ema_decay))
-    callbacks.append(
-        # It also clips the gradient, because it has computed its norm.
-        FiniteGuard(
-            settings.on_nan == "skip",
-            settings.explode_factor,
-            run.folder.path / "nonfinite.json",
-            clip=parts.gradient_clip,
-        )
+    # Before all that read the weights in a validation: it swaps the average in.
+    average = ExponentialMovingAverage(parts.ema_decay) if parts.ema_decay > 0 else None
+    # It also clips the gradient, because it has computed its norm.
+    guard = FiniteGuard(
+        settings.on_nan == "skip",
+        settings.explode_factor,
+        run.folder.path / "nonfinite.json",
+        clip=run.section.gradient_clip,
     )
-    callbacks += [extra for extra in (parts.failures, parts.samples) if extra is not None]
-    callbacks.append(
-        # After all callbacks with a state, which a checkpoint of this step must contain.
-        RunCheckpoints(
-            run.folder,
-            run.stage,
-            every=run.checkpoint_every,
-            keep_every=settings.keep_every,
-            monitor=parts.monitor,
-        )
+    # After all callbacks with a state, which a checkpoint of this step must contain.
+    checkpoints = RunCheckpoints(
+        run.folder, run.stage, run.checkpoint_every, settings.keep_every, parts.monitor
     )
-    callbacks.append(
-        LambdaCallback(
-            on_train_batch_end=lambda trainer, *_: progress(trainer.global_step, trainer.max_steps)
-        )
+    shown = LambdaCallback(
+        on_train_batch_end=lambda trainer, *_: progress(trainer.global_step, trainer.max_steps)
     )
-    return callbacks
+    optional = (average, guard, parts.failures, parts.samples)
+    first: list[Callback] = [StepSeed(run.settings.seed), StopSignals()]
+    return [*first, *(extra for extra in optional if extra is not None), checkpoints, shown]
 
 
 def build_trainer(
@@ -156,13 +138,7 @@ def build_trainer(
 
 
 def fit(trainer: Trainer, run: ResolvedRun, parts: StageParts) -> None:
-    """Call `Trainer.fit`, and turn the ways in which it stops early into our errors.
-
-    Raises:
-        SettingsError: A loss or a gradient was not finite.
-        RankLost: Another process died or does not answer.
-        Interrupted: On Ctrl-C or SIGTERM.
-    """
+    """Call `Trainer.fit`, and turn the ways in which it stops early into our errors."""
     try:
         trainer.fit(
             parts.module, datamodule=parts.data, ckpt_path=run.start.checkpoint, weights_only=True
@@ -186,18 +162,13 @@ def fit(trainer: Trainer, run: ResolvedRun, parts: StageParts) -> None:
             "resume=auto to continue."
         ) from stop
     finally:
-        finish_wandb(trainer.loggers)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.finish()  # this process may start another run
 
 
 def export_run(trainer: Trainer, run: ResolvedRun, parts: StageParts, began: float) -> None:
-    """Export the best or the last weights, and mark the run as finished.
-
-    Args:
-        trainer: After `fit`.
-        run: The run.
-        parts: Its module and what writes it.
-        began: When this process began to train, by `time.monotonic`.
-    """
+    """Export the best or the last weights, and mark the run, begun at `began`, as finished."""
     checkpoints = _callback(trainer, RunCheckpoints)
     average = _callback(trainer, ExponentialMovingAverage)
     assert checkpoints is not None
@@ -219,7 +190,8 @@ def export_run(trainer: Trainer, run: ResolvedRun, parts: StageParts, began: flo
         "seconds": round(time.monotonic() - began, 1),
     }
     parts.export(run.folder.export, outcome)
-    close_folder(run.folder, outcome)
+    finished = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **outcome}
+    run.folder.write_manifest(run.folder.read_manifest() | {"finished": finished})
 
 
 def _callback(trainer: Trainer, kind: type[CallbackType]) -> CallbackType | None:

@@ -16,7 +16,7 @@ from experiments.config.load import load_settings
 from experiments.factories.data import build_clip_data
 from experiments.factories.music import load_adapters
 from experiments.runs.folder import RunFolder
-from experiments.training.adapter import check_splits, find_genres
+from experiments.training.adapter import find_genres
 from lightning_modules.music.wav2clip import Wav2ClipEncoder
 from lightning_modules.pipeline import DabFusionPipeline
 
@@ -101,18 +101,14 @@ def test_adapters_fit_one_checkpoint_only(data: Path, tmp_path: Path) -> None:
         load_adapters(load_settings(None, without))
 
 
-def test_splits_that_share_music_are_refused(data: Path) -> None:
+def test_genres_come_from_names_and_splits_that_share_music_are_refused(data: Path) -> None:
     settings = load_settings(None, [*WORDS, f"data={data}"])
     own = replace(settings, clips=replace(settings.clips, val_by_music=True))
-    check_splits(build_clip_data(own, 1))
-    with pytest.raises(ValueError, match="share the music mBR0"):
-        check_splits(build_clip_data(settings, 1))  # cross-modal validation shares its songs
-
-
-def test_genres_come_from_the_names(data: Path) -> None:
-    genres = find_genres(build_clip_data(load_settings(None, [*WORDS, f"data={data}"]), 1))
+    genres = find_genres(build_clip_data(own, 1))
     assert genres.names == ["BR", "HO", "LO", "PO"]
     assert genres.of_music["mHO3"] == genres.names.index("HO")
+    with pytest.raises(ValueError, match="share the music mBR0"):
+        find_genres(build_clip_data(settings, 1))  # cross-modal validation shares its songs
 
 
 def test_without_features_or_weights_it_is_one_sentence(

@@ -15,9 +15,8 @@ import torch
 from tiny_runs import NAMES, TINY, command, differences, environment, forked_cli, metrics, weights
 
 from experiments import cli
-from experiments.runs.folder import RunFolder
-from experiments.training.checkpoints import read_header
-from experiments.training.resume import decide_start, follow
+from experiments.runs.folder import RunFolder, read_header
+from experiments.training.start import find_start
 from lightning_modules.checkpoints import load_autoencoder
 from lightning_modules.pipeline import DabFusionPipeline
 
@@ -167,16 +166,17 @@ def test_a_finished_run_is_not_touched(autoencoder: Path, data: Path) -> None:
     assert (autoencoder / "manifest.json").read_text(encoding="utf-8") == before
 
 
-def test_no_rank_resumes_a_finished_run(autoencoder: Path) -> None:
+def test_no_rank_resumes_a_finished_run(autoencoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rank that resumed by itself would wait for rank 0 until its timeout."""
     folder = RunFolder(autoencoder)
     settings = folder.read_settings()
     settings.out, settings.resume = str(autoencoder), "auto"
-    first = decide_start(settings, "autoencoder", STEPS)
-    assert first.finished
-    assert follow(settings, "autoencoder", STEPS) == first
-    assert not follow(settings, "autoencoder", STEPS + 1).finished
-    assert follow(settings, "autoencoder", STEPS + 1).checkpoint == folder.last
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert find_start(settings, "autoencoder", STEPS).finished
+        longer = find_start(settings, "autoencoder", STEPS + 1)
+        assert not longer.finished
+        assert (longer.checkpoint, longer.step) == (folder.last, STEPS)
 
 
 def test_a_checkpoint_holds_no_frozen_network(diffusion: Path) -> None:

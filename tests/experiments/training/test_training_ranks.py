@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import TINY, command, differences, environment, metrics, rank_of, run_cli
 
-from experiments.training.checkpoints import read_header
+from experiments.runs.folder import read_header
 
 STEPS, LONG = 10, 30
 
