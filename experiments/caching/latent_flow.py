@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch import Tensor
 from datamodules.aist import AISTDataModule, ClipContent
 from datamodules.batch import ClipBatch, to_unit
 from datamodules.cache import FeatureStore
+from datamodules.clips import ClipDataset
 from datamodules.splits import Split
 from experiments.config.load import Settings
 from experiments.factories.data import build_flow_store
@@ -28,7 +28,6 @@ from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 
 #: Splits that training and validation read; test clips are generated, not learned from.
 TRAINING_SPLITS: tuple[Split, ...] = ("train", "val")
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -71,41 +70,38 @@ def cache_latent_flow(
     """
     store = build_flow_store(settings, data.index, stage1.digest)
     frames = data.with_content(ClipContent(frames="all"))
-    datasets = [frames.dataset(split, view="clips") for split in splits]
-    batches = [
-        (dataset.clip_ids[places.start : places.stop], (dataset, list(places)))
-        for dataset in datasets
-        for places in in_batches(len(dataset), batch_size)
-    ]
-    write = writer(
-        [store], lambda clips: [flow_of(stage1.network, clips[0].__getitems__(clips[1]))]
-    )
+    batches: list[tuple[ClipDataset, list[int], list[str]]] = []
+    for split in splits:
+        dataset = frames.dataset(split, view="clips")
+        ids = dataset.clip_ids
+        for places in in_batches(len(ids), batch_size):
+            batches.append((dataset, list(places), ids[places.start : places.stop]))
+
+    def write(batch: tuple[ClipDataset, list[int], list[str]]) -> None:
+        clips, places, ids = batch
+        network = stage1.network
+        store_missing([store], ids, lambda: [flow_of(network, clips.__getitems__(places))])
+
     share_work(batches, write, [stage1.network], settings.run, ranks, progress)
     return store
 
 
-def writer(
-    stores: Sequence[FeatureStore], compute: Callable[[Item], Sequence[Tensor]]
-) -> Callable[[tuple[list[str], Item]], None]:
-    """Return a function that stores the missing features of a batch.
+def store_missing(
+    stores: Sequence[FeatureStore], ids: list[str], compute: Callable[[], Sequence[Tensor]]
+) -> None:
+    """Compute a batch if any of it is missing in a store, and store what is missing.
 
     Args:
         stores: Where the features are kept.
-        compute: Computes the features (B, ...) of a batch, one tensor for each store.
-
-    Returns:
-        The function; it takes the ids of the batch, and the batch for `compute`.
+        ids: Clips of the batch.
+        compute: Returns the features (B, ...) of the whole batch, one tensor for each store.
     """
-
-    def write(batch: tuple[list[str], Item]) -> None:
-        missing = lacking(stores, batch[0])
-        if missing:
-            for store, features in zip(stores, compute(batch[1]), strict=True):
-                for name, feature in zip(batch[0], features, strict=True):
-                    if name in missing:
-                        store.put(name, {store.kind: feature.half().cpu()})
-
-    return write
+    missing = lacking(stores, ids)
+    if missing:
+        for store, features in zip(stores, compute(), strict=True):
+            for clip, feature in zip(ids, features, strict=True):
+                if clip in missing:
+                    store.put(clip, {store.kind: feature.half().cpu()})
 
 
 def lacking(stores: Sequence[FeatureStore], ids: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from datamodules.clips import ClipDataset
 from datamodules.index import Index
 from datamodules.splits import Split
 from datamodules.windows import music_clip_id
-from experiments.caching.latent_flow import TRAINING_SPLITS, lacking, writer
+from experiments.caching.latent_flow import TRAINING_SPLITS, lacking, store_missing
 from experiments.config.load import Settings
 from experiments.factories.data import build_clip_data, build_music_store
 from experiments.factories.music import build_encoders, encoder_digests
@@ -62,17 +62,19 @@ def cache_music(
     clips = _clips_by_music(data, splits)
     ids = list(clips)
 
-    def embed(names: list[str]) -> list[Tensor]:
-        # From the sound (B, S) of each clip to (B, D), or (B, T, D) for features of each frame.
-        batches = [clips[name][0].__getitems__([clips[name][1]]) for name in names]
+    def write(places: range) -> None:
+        chosen = ids[places.start : places.stop]
+        store_missing(stores, chosen, lambda: embed([clips[name] for name in chosen]))
+
+    def embed(chosen: list[tuple[ClipDataset, int]]) -> list[Tensor]:
+        # From the sound (B, S) of the clips to (B, D), or (B, T, D) for features of each frame.
+        batches = [dataset.__getitems__([place]) for dataset, place in chosen]
         waveforms = torch.cat([batch.waveform for batch in batches if batch.waveform is not None])
         frames, fps = settings.clips.frames, batches[0].fps
         found = encoders.features(waveforms, clap.SAMPLE_RATE, frames, fps)
         return [found[store.kind] for store in stores]
 
-    places = in_batches(len(ids), BATCH)
-    batches = [(names, names) for names in (ids[p.start : p.stop] for p in places)]
-    share_work(batches, writer(stores, embed), (), settings.run, ranks, progress)
+    share_work(in_batches(len(ids), BATCH), write, (), settings.run, ranks, progress)
 
 
 def missing_music(
@@ -96,8 +98,12 @@ def cache_needed_music(
     Returns:
         One store for each feature of a frozen encoder.
     """
-    names = ("clap", "clap_tokens", "wav2clip")
-    music = replace(settings.music, **{name: name in needs for name in names})
+    music = replace(
+        settings.music,
+        clap="clap" in needs,
+        clap_tokens="clap_tokens" in needs,
+        wav2clip="wav2clip" in needs,
+    )
     settings = replace(settings, music=music)
     data = build_clip_data(settings, BATCH, frames="none")
     stores = tuple(music_stores(settings, data.index).values())

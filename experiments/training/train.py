@@ -59,8 +59,6 @@ def train_stage(settings: Settings, stage: str, progress: Progress | None = None
     main = is_main_rank()
     wandb = wandb_mode(settings.run.wandb) if main else "off"
     set_up_processor(settings.run.threads)
-    for sentence in settings.notices(stage) if main else []:
-        print(sentence, file=sys.stderr)
 
     # What is computed once: latent flow and music embeddings of all clips.
     caches = ensure_caches(run)
@@ -69,7 +67,9 @@ def train_stage(settings: Settings, stage: str, progress: Progress | None = None
     parts = build_parts(run, caches)
 
     # From here on the run folder is written, and messages go to its log.
-    manifest = open_folder(run.start, settings, stage) if main else {}
+    manifest = open_folder(run.start, settings, stage) if main else {"notices": []}
+    for sentence in manifest["notices"]:
+        print(sentence, file=sys.stderr)
     began = time.monotonic()
     bar = nullcontext(progress) if progress else shown_progress(f"train {stage}")
     with log_to(run.folder.log if main else None), bar as show:

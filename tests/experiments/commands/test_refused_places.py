@@ -62,6 +62,7 @@ def test_no_space(
     autoencoder: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [*TINY, f"data={data}", f"out={tmp_path / 'run'}", "stage1.train.steps=2"]
+    words.append("stage1.loss.perceptual=0")  # without a note that it has no effect
     with largest_file((autoencoder / "checkpoints" / "last.ckpt").stat().st_size - 1):
         refused_but_for_progress(capsys, ["train", "autoencoder", *words], "larger than")
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []  # and no half of one
