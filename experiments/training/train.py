@@ -67,8 +67,8 @@ def train_stage(settings: Settings, stage: str, progress: Progress | None = None
     parts = build_parts(run, caches)
 
     # From here on the run folder is written, and messages go to its log.
-    manifest = open_folder(run.start, settings, stage) if main else {"notices": []}
-    for sentence in manifest["notices"]:
+    manifest = open_folder(run.start, settings, stage) if main else {}
+    for sentence in settings.notices(stage) if main else []:
         print(sentence, file=sys.stderr)
     began = time.monotonic()
     bar = nullcontext(progress) if progress else shown_progress(f"train {stage}")
