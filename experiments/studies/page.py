@@ -25,21 +25,15 @@ def fill_template(template: Path, **values: Any) -> str:
     from jinja2 import Environment, StrictUndefined
 
     # Lines with only a Jinja tag leave no empty line behind.
-    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, **options)
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
     return environment.from_string(template.read_text(encoding="utf-8")).render(values)
 
 
 def markdown_page(title: str, command: str, parts: Iterable[str]) -> str:
-    """Return a page: a heading, the command that produced it, and the parts.
-
-    Args:
-        title: Heading of the page.
-        command: The command line; empty if it is not known.
-        parts: Paragraphs, tables and images in Markdown.
-    """
-    shown = [f"    {command}"] if command else []
-    return "\n\n".join([f"# {title}", *shown, *parts]) + "\n"
+    """Return a page: a heading, the command that produced it, and the parts."""
+    return "\n\n".join([f"# {title}", f"    {command}", *parts]) + "\n"
 
 
 def paragraph(text: str, **values: Any) -> str:
@@ -48,14 +42,7 @@ def paragraph(text: str, **values: Any) -> str:
 
 
 def write_results(out: Path, page: str, results: Any, names: tuple[str, str]) -> None:
-    """Write a page and the numbers that it was made from.
-
-    Args:
-        out: Folder, created if needed.
-        page: Text of the page.
-        results: Anything that JSON can hold.
-        names: File names of the page and of the numbers.
-    """
+    """Write a page and its numbers (anything that JSON can hold) under these file names."""
     write_text(out / names[0], page)
     write_text(out / names[1], json.dumps(results, indent=1, default=str) + "\n")
 
@@ -68,15 +55,7 @@ def interval(values: Mapping[str, Any]) -> Interval:
 def new_figure(
     rows: int, columns: int, width: float, height: float, **options: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its panels, row by row.
-
-    Args:
-        rows: Rows of panels.
-        columns: Columns of panels.
-        width: Inches.
-        height: Inches.
-        options: Passed to `Figure.subplots`.
-    """
+    """Return a figure (sizes in inches) and its panels row by row; options are of `subplots`."""
     from matplotlib.figure import Figure
 
     # A bare Figure needs no display and does not change the state of pyplot.
@@ -93,15 +72,7 @@ def save_figure(figure: Figure, path: Path, dpi: int = 120) -> None:
 def draw_band(
     axes: Axes, x: Sequence[float], values: Sequence[Interval], factor: float = 1.0, **style: Any
 ) -> None:
-    """Draw means as a line with their intervals as a band.
-
-    Args:
-        axes: Where to draw.
-        x: Horizontal positions.
-        values: A mean with an interval at each position.
-        factor: Multiplies the values, for other units.
-        style: `label` and `color`.
-    """
+    """Draw means, multiplied by a factor, as a line with their intervals as a band."""
     axes.plot(x, [factor * v.mean for v in values], "o-", markersize=4, **style)
     low, high = [factor * v.low for v in values], [factor * v.high for v in values]
     axes.fill_between(x, low, high, color=style.get("color"), alpha=0.13, linewidth=0)

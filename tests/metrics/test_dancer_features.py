@@ -19,7 +19,7 @@ from experiments.studies.features.training import (
     render_dancers,
     train_network,
 )
-from experiments.studies.metric.members import changed, dance_specs
+from experiments.studies.metric.members import dance_specs
 from metrics import FrechetVideoDistance
 from metrics import functional as F
 from metrics.dancer_features import DancerNetwork, DancerVideoFeatures, windows_of
@@ -31,7 +31,7 @@ from metrics.video_distance import check_comparable
 @pytest.fixture(scope="module")
 def videos() -> Tensor:
     """Twelve dances of 2 s that the network has not learned from."""
-    specs = dance_specs(12, 70_000, changed(size=64, seconds=2.0))
+    specs = dance_specs(12, 70_000, size=64, seconds=2.0)
     return torch.stack([render_clip(spec).frames for spec in specs])
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.synthetic.dataset import render_clip
-from experiments.studies.metric.members import GENRES, changed, dance_specs
+from experiments.studies.metric.members import GENRES, dance_specs
 from metrics.dancer_features import DIMENSION, SIZE, WINDOW, DancerNetwork, to_network
 
 #: Playback rates: every frame or every second frame; the network classifies which.
@@ -42,7 +42,7 @@ def render_dancers(clips: int, seed: int) -> DancerSet:
         seed: Seed of the first dance; each next one has the next number.
     """
     frames, keypoints, genres = [], [], []
-    for spec in dance_specs(clips, seed, changed(size=SIZE)):
+    for spec in dance_specs(clips, seed, size=SIZE):
         clip = render_clip(spec)
         frames.append(clip.frames)
         keypoints.append(torch.from_numpy(np.asarray(clip.keypoints[..., :2], np.float32)) / SIZE)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import norm
 from torch import Tensor
 
-from datamodules.aist_names import tempo_of
+from datamodules import aist_names
 from datamodules.media.audio import track_beats
-from datamodules.synthetic.dataset import DanceSpec, render_clip
+from datamodules.synthetic.dataset import DanceSpec, RenderedClip, render_clip
 from metrics import functional as F
 from metrics.motion_source import beats_of
 
@@ -30,200 +33,188 @@ MEMBERS = {
     "mace": "BAS of MACE-Dance",
     "av_align": "AV-Align",
 }
-GENRES = ("BR", "PO", "LO", "MH", "LH", "HO", "WA", "KR", "JS", "JB")
+#: Members that are also computed for simulated beats.
+SIMULATED = ("corrected", "music_to_motion", "f1_corrected", "phase_cosine")
+GENRES = tuple(aist_names.GENRES)
 
-FrameChange = Callable[[Tensor], Tensor]
-SpecChange = Callable[[DanceSpec], DanceSpec]
+ClipChange = Callable[[RenderedClip, torch.Generator], RenderedClip]
 Scores = dict[str, NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Performance:
-    """One rendered dance, reduced to what the members need."""
+    """One rendered dance, reduced to what the members need. Beats are (1, N) seconds."""
 
-    name: str
     music_id: str
     genre: str
     fps: float
-    signal: F.MotionSignal
-    """Motion of one clip, from its frames."""
-    magnitude: Tensor
-    """(1, T) magnitudes of the flow as AV-Align defines them."""
-    keypoints: Tensor
-    """(1, T, 17, 2) pixels."""
+    window: Tensor
+    """(1, 2) seconds in which beats count."""
     beats: Tensor
-    """(1, N) true music beats in seconds."""
-    tracked: Tensor | None = None
-    """(1, N) beats tracked in the sound, if requested."""
-
-    @property
-    def window(self) -> Tensor:
-        """(1, 2) seconds in which beats count."""
-        return F.observable_window(self.signal.frames, self.fps)
+    """True music beats."""
+    motion: dict[str, Tensor]
+    """Motion beats by where they are from: `frames`, `keypoints`, `av_align` or a preset."""
+    audio: NDArray[np.float32]
+    sample_rate: int
 
 
 Beats = Callable[[Performance], Tensor]
 
 
-def dance_specs(clips: int, seed: int, change: SpecChange | None = None) -> list[DanceSpec]:
-    """Return dances of all ten genres in turn, with different people, music and choreographies.
+def dance_specs(clips: int, seed: int, **settings: Any) -> list[DanceSpec]:
+    """Return dances of all genres in turn, with different people, music and choreographies.
 
-    Args:
-        clips: Number of dances.
-        seed: Seed of the first dance; each next one has the next number.
-        change: Applied to each specification.
+    The seeds count from `seed`; `settings` are other fields of every dance (128 pixels by default).
     """
     specs = []
     for place in range(clips):
         genre = GENRES[place % 10]
         name = f"g{genre}_sBM_c01_d{1 + place % 89:02d}_m{genre}{place % 6}_ch{1 + place % 10:02d}"
-        spec = DanceSpec(name=name, seed=seed + place, size=128)
-        specs.append(spec if change is None else change(spec))
+        specs.append(DanceSpec(name=name, seed=seed + place, **{"size": 128, **settings}))
     return specs
 
 
-def changed(**values: object) -> SpecChange:
-    """Return a condition: the same dance with other settings."""
-    return lambda spec: replace(spec, **values)  # type: ignore[arg-type]
-
-
-def perform(spec: DanceSpec, change: FrameChange | None = None, track: bool = False) -> Performance:
-    """Render a dance and extract its motion.
-
-    Args:
-        spec: The dance.
-        change: Applied to its frames (T, 3, H, W) uint8.
-        track: Track the beats in its sound, too.
-    """
-    clip = render_clip(spec)
-    frames = (clip.frames if change is None else change(clip.frames))[None]
-    music = spec.parsed.music
-    tracked = None
-    if track:
-        prior = tempo_of(music) if music else None
-        found = track_beats(clip.audio, clip.sample_rate, start_bpm=prior)
-        tracked = torch.from_numpy(found.beats_s)[None]
-    signal, magnitude = F.motion_and_magnitude(frames, spec.fps)
+def perform(clip: RenderedClip) -> Performance:
+    """Extract the motion of a rendered clip."""
+    name = aist_names.parse(clip.name)
+    signal, magnitude = F.motion_and_magnitude(clip.frames[None], clip.fps)
+    motion, window = beats_of(signal, clip.fps)
+    keypoints = torch.from_numpy(clip.keypoints[None, :, :, :2])
+    joints = F.motion_from_keypoints(keypoints, clip.fps, signal.size)
     return Performance(
-        name=spec.name,
-        music_id=music or spec.name,
-        genre=spec.parsed.genre or "",
-        fps=spec.fps,
-        signal=signal,
-        magnitude=magnitude,
-        keypoints=torch.from_numpy(clip.keypoints[None, :, :, :2]),
+        music_id=str(name.music),
+        genre=str(name.genre),
+        fps=clip.fps,
+        window=window,
         beats=torch.from_numpy(clip.beats_s)[None],
-        tracked=tracked,
+        motion={
+            "frames": motion,
+            "keypoints": beats_of(joints, clip.fps)[0],
+            "av_align": F.local_peaks(magnitude, clip.fps),
+            **{preset: F.preset_motion_beats(keypoints, clip.fps, preset) for preset in F.PRESETS},
+        },
+        audio=clip.audio,
+        sample_rate=clip.sample_rate,
     )
 
 
-def member_scores(
-    performances: Iterable[Performance], beats: Beats = lambda one: one.beats
-) -> Scores:
-    """Return every member for every performance, as arrays (clips,).
+class Dances:
+    """The same dances, rendered under any condition."""
 
-    Args:
-        performances: Clips, of any frame rate.
-        beats: Returns the music beats (1, N) to score with; by default the true ones.
-    """
-    rows = [_scores_of(one, beats(one)) for one in performances]
-    return {name: np.array([row[name] for row in rows]) for name in MEMBERS}
+    def __init__(self, clips: int, seed: int) -> None:
+        self.clips = clips
+        self.seed = seed
+        self.random = np.random.default_rng(seed)
+        # Successive conditions often score the same rendering against other music.
+        self.perform = lru_cache(maxsize=4)(self._perform)
+
+    def _perform(self, change: ClipChange | None = None, **settings: Any) -> list[Performance]:
+        """Render all dances with other settings, and change their clips."""
+        random = torch.Generator().manual_seed(self.seed)
+        clips = map(render_clip, dance_specs(self.clips, self.seed, **settings))
+        return [perform(change(clip, random) if change else clip) for clip in clips]
 
 
-def _scores_of(one: Performance, music: Tensor) -> dict[str, float]:
-    motion, window = beats_of(one.signal, one.fps)
-    music = music.to(motion)
+def true_beats(one: Performance) -> Tensor:
+    """Return the (1, N) true beats of the music."""
+    return one.beats
+
+
+def tracked_beats(one: Performance) -> Tensor:
+    """Return (1, N) beats tracked in the sound."""
+    tempo = aist_names.tempo_of(one.music_id)
+    found = track_beats(one.audio, one.sample_rate, start_bpm=tempo)
+    return torch.from_numpy(found.beats_s)[None]
+
+
+def doubled_beats(one: Performance) -> Tensor:
+    """Return (1, 2 N) beats at double time."""
+    return torch.cat([one.beats, F.shift_beats(one.beats, 0.5)], -1).sort(-1).values
+
+
+def beats_of_others(performances: Sequence[Performance]) -> Beats:
+    """Return a function that gives the beats of the next performance to other music."""
+
+    def next_other(one: Performance) -> Tensor:
+        start = performances.index(one)
+        following = [*performances[start + 1 :], *performances[:start]]
+        return next((p.beats for p in following if p.music_id != one.music_id), one.beats)
+
+    return next_other
+
+
+def member_scores(performances: Iterable[Performance], beats: Beats = true_beats) -> Scores:
+    """Return every member as an array (clips,), with these music beats."""
+    rows = []
+    for one in performances:
+        motion, window = one.motion["frames"], one.window
+        music = beats(one).to(motion)
+        inside = F.keep_inside(music, window)
+        row = _scores_of_beats(motion, music, window)
+        row["corrected_keypoints"] = F.align(one.motion["keypoints"], music, window).corrected
+        row["av_align"] = F.av_align(inside, one.motion["av_align"], one.fps)
+        for preset in F.PRESETS:
+            row[preset] = F.preset_alignment(one.motion[preset], inside, preset, one.fps)
+        rows.append(row)
+    return {name: np.array([float(row[name]) for row in rows]) for name in MEMBERS}
+
+
+def _scores_of_beats(motion: Tensor, music: Tensor, window: Tensor) -> dict[str, Tensor]:
+    """Return the members that depend on beats alone, (B,) each."""
     inside = F.keep_inside(music, window)
-    scores = F.align(motion, music, window)
-    joints = F.motion_from_keypoints(one.keypoints, one.fps, one.signal.size)
-    joint_beats, _ = beats_of(joints, one.fps)
-    found = {
-        "corrected": scores.corrected,
-        "raw": scores.raw,
+    forward = F.align(motion, music, window)
+    return {
+        "corrected": forward.corrected,
+        "raw": forward.raw,
         "music_to_motion": F.align(motion, music, window, direction="music_to_motion").corrected,
-        "corrected_keypoints": F.align(joint_beats, music, window).corrected,
         "f1": F.beat_f1(motion, inside),
         "f1_corrected": F.beat_f1_corrected(motion, music, window),
         "phase_cosine": F.phase_cosine(motion, inside),
-        "av_align": F.av_align(inside, F.local_peaks(one.magnitude, one.fps), one.fps),
     }
-    for preset in ("mint", "bailando", "mace"):
-        beats = F.preset_motion_beats(one.keypoints, one.fps, preset)
-        found[preset] = F.preset_alignment(beats, inside.to(beats), preset, one.fps)
-    return {name: float(value) for name, value in found.items()}
 
 
-def simulate(
-    performances: Sequence[Performance], share: float, repeats: int, random: np.random.Generator
-) -> Scores:
-    """Return scores of simulated motion beats of which a share hits the music.
-
-    Args:
-        performances: Performances whose music is used.
-        share: Share of the beats that hit a music beat; the others fall anywhere.
-        repeats: Lists of beats for each performance.
-        random: Source of the draws.
-
-    Returns:
-        The members that depend on nothing but beats, as arrays (performances x repeats,).
-    """
-    rows: list[dict[str, Tensor]] = []
-    for one in performances:
-        motion = with_random_beats(one, share, repeats, random)
-        music = one.beats.expand(len(motion), -1)
-        window = one.window.expand(len(motion), 2)
-        backward = F.align(motion, music, window, direction="music_to_motion")
-        rows.append(
-            {
-                "corrected": F.align(motion, music, window).corrected,
-                "music_to_motion": backward.corrected,
-                "f1_corrected": F.beat_f1_corrected(motion, music, window),
-                "phase_cosine": F.phase_cosine(motion, F.keep_inside(music, window)),
-            }
-        )
-    return {name: torch.cat([row[name] for row in rows]).numpy() for name in rows[0]}
-
-
-def with_random_beats(
-    one: Performance, share_hit: float, lists: int, random: np.random.Generator
-) -> Tensor:
-    """Return (lists, M) motion beats of which a share hits the music.
+def random_beats(one: Performance, share: float, lists: int, random: np.random.Generator) -> Tensor:
+    """Return (lists, M) motion beats of which a share hits the music, and the others fall anywhere.
 
     There are as many as music beats in the window. Hits deviate by 15 ms (standard deviation),
     which is what is found from the flow of clips at 10 frames a second.
     """
     inside = F.keep_inside(one.beats, one.window)
     true = inside[~inside.isnan()].numpy()
-    start, end = one.window[0].tolist()
-    shape = (lists, len(true))
-    hit = random.random(shape) < share_hit
-    times = np.where(
-        hit, true + 0.015 * random.normal(size=shape), random.uniform(start, end, shape)
-    )
-    return torch.from_numpy(np.sort(times))
+    hit = random.random((lists, len(true))) < share
+    near = true + 0.015 * random.normal(size=hit.shape)
+    anywhere = random.uniform(one.window[0, 0], one.window[0, 1], hit.shape)
+    return torch.from_numpy(np.sort(np.where(hit, near, anywhere)))
 
 
-def stretch(one: Performance, factor: float) -> Tensor:
-    """Return (1, N) beats at another tempo, still in time at the middle of the clip."""
-    middle = one.window.mean()
-    return middle + (one.beats - middle) / factor
+def simulate(
+    performances: Sequence[Performance], share: float, lists: int, random: np.random.Generator
+) -> Scores:
+    """Return the scores (performances x lists,) of `random_beats`."""
+    rows = []
+    for one in performances:
+        motion = random_beats(one, share, lists, random)
+        music, window = one.beats.expand(lists, -1), one.window.expand(lists, 2)
+        rows.append(_scores_of_beats(motion, music, window))
+    return {name: torch.cat([row[name] for row in rows]).numpy() for name in SIMULATED}
 
 
-def doubled(one: Performance) -> Tensor:
-    """Return (1, 2 N) beats at double time."""
-    return torch.cat([one.beats, F.shift_beats(one.beats, 0.5)], -1).sort(-1).values
+def clips_needed(
+    base: Sequence[Performance], shares: Sequence[float], seed: int
+) -> dict[str, dict[str, float]]:
+    """Estimate how many clips distinguish a dancer who hits a share of the beats from chance.
 
-
-def others(performances: Sequence[Performance]) -> Beats:
-    """Return a function that gives the beats of the next performance to other music."""
-    names = [one.name for one in performances]
-
-    def next_other(one: Performance) -> Tensor:
-        start = names.index(one.name)
-        for step in range(1, len(performances)):
-            other = performances[(start + step) % len(performances)]
-            if other.music_id != one.music_id:
-                return other.beats
-        return one.beats
-
-    return next_other
+    From the spread of simulated clips: n = ((z_0.975 + z_0.8) s / (m - m0))^2 with s the larger of
+    the two standard deviations, for a two-sided test at 5% with 80% power against a known zero
+    effect. Returns {member: {share: clips}}.
+    """
+    random = np.random.default_rng(seed)
+    chance = simulate(base, 0.0, 60, random)
+    z = norm.ppf(0.975) + norm.ppf(0.8)
+    needed: dict[str, dict[str, float]] = {name: {} for name in chance}
+    for share in shares:
+        for name, values in simulate(base, share, 60, random).items():
+            effect = values.mean() - chance[name].mean()
+            spread = max(values.std(ddof=1), chance[name].std(ddof=1))
+            needed[name][f"{share:g}"] = float(np.ceil((z * spread / effect) ** 2))
+    return needed

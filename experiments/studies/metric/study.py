@@ -37,36 +37,29 @@ def run(args: argparse.Namespace) -> int:
     """Run the study and write its report."""
     from experiments.errors import SettingsError
     from experiments.processes.progress import shown_progress
-    from experiments.studies.metric.departures import measure_departures
-    from experiments.studies.metric.report import draw_power, draw_sweeps, page
-    from experiments.studies.metric.sweeps import SWEEPS, Dances, clips_needed
+    from experiments.studies.metric import report, sweeps
+    from experiments.studies.metric.members import Dances, clips_needed
     from experiments.studies.page import write_results
     from metrics import VERSION
 
     if args.clips < 2:
         raise SettingsError(f"--clips is {args.clips}; expected at least 2.")
-    folders = _score_folders(args.folder)
-    sweeps: dict[str, Any] = {}
-    with shown_progress("Score rendered dances") as progress:
-        dances = Dances(args.clips, args.seed)
-        for done, (key, sweep) in enumerate(SWEEPS.items(), start=1):
-            found = dict(sweep.conditions(dances))
-            members = next(iter(found.values()))
-            means = {m: [float(scores[m].mean()) for scores in found.values()] for m in members}
-            sweeps[key] = {"title": sweep.title, "places": list(found), "means": means}
-            progress(done, len(SWEEPS))
-    results = {
+    results: dict[str, Any] = {
         "settings": {"clips": args.clips, "seed": args.seed, "metric_version": VERSION},
-        "sweeps": sweeps,
-        "clips_needed": clips_needed(dances.base, SHARES, args.seed),
-        "departures": measure_departures(args.clips, args.seed),
-        "folders": folders,
+        "sweeps": {},
     }
-    text = page(results, args.command)
-    draw_sweeps(sweeps, args.out / "sweeps.png")
-    draw_power(results["clips_needed"], args.out / "power.png")
-    for sweep in sweeps.values():
-        sweep["means"] = {m: [round(x, 4) for x in means] for m, means in sweep["means"].items()}
+    folders = _score_folders(args.folder)
+    dances = Dances(args.clips, args.seed)
+    with shown_progress("Score rendered dances") as progress:
+        for key, sweep in sweeps.SWEEPS.items():
+            results["sweeps"][key] = sweeps.measure_sweep(sweep, dances)
+            progress(len(results["sweeps"]), len(sweeps.SWEEPS))
+    results["clips_needed"] = clips_needed(dances.perform(), SHARES, args.seed)
+    results["departures"] = sweeps.measure_departures(args.clips, args.seed)
+    results["folders"] = folders
+    text = report.page(results, args.command)
+    report.draw_sweeps(results["sweeps"], args.out / "sweeps.png")
+    report.draw_power(results["clips_needed"], args.out / "power.png")
     write_results(args.out, text, results, ("report.md", "results.json"))
     print(text.split("\n## Everything")[0])
     print(f"Written to {args.out}: report.md, sweeps.png, power.png, results.json")
@@ -74,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _score_folders(given: list[str]) -> dict[str, dict[str, Any]]:
-    """Means with intervals of each folder by its title."""
+    """Return means with intervals of each folder by its title."""
     from experiments.errors import SettingsError
     from experiments.evaluation.clips import clip_rows, summarize
     from experiments.evaluation.folder import score_folder
