@@ -33,26 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, help="folder of the sweep (default: sweeps/NAME)")
     add("--workers", type=int, default=1, help="trials that run at once (default: 1)")
     add("--trials", type=int, help="number of trials (default: run_cap of the file, or all)")
-    add(
-        "--storage",
-        choices=["sqlite", "journal"],
-        default="sqlite",
-        help="journal for a folder that several machines share (default: sqlite)",
-    )
+    shared = "journal for a folder that several machines share (default: sqlite)"
+    add("--storage", choices=["sqlite", "journal"], default="sqlite", help=shared)
     add("--seed", type=int, default=0, help="seed of random and Bayesian search (default: 0)")
     add("--report", action="store_true", help="only write the report again")
     add("--wandb", action="store_true", help="run the sweep with Weights & Biases")
     add("--project", default="dabfusion", help="project at Weights & Biases")
-    add(
-        "--trial",
-        choices=["diffusion", "sampling"],
-        help="run one trial of this kind; a sweep file's `command` calls it",
-    )
+    one = "run one trial of this kind; a sweep file's `command` calls it"
+    add("--trial", choices=["diffusion", "sampling"], help=one)
     add("--clips", type=int, default=0, help="with --trial: number of clips to score; 0: all")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one trial, one worker, or several workers and the report."""
+    """List the sweeps, or run one trial, or all trials here or at Weights & Biases."""
     from experiments.errors import SettingsError
     from experiments.sweeps.grammar import load_sweep, shipped_sweeps
 
@@ -80,14 +73,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_here(args: argparse.Namespace, sweep: Sweep, words: list[str]) -> int:
+    """Run one worker, or several and the report."""
     import signal
 
     from experiments.errors import Interrupted, SettingsError
-    from experiments.sweeps.command import fixed_values
     from experiments.sweeps.store import SweepStore
     from experiments.sweeps.worker import run_worker
 
-    fixed_values(sweep, words)
+    sweep.fixed_values(words)
     out = args.out or Path("sweeps") / sweep.name
     if args.report and not (out / "sweep.json").exists():
         raise SettingsError(
@@ -107,7 +100,8 @@ def _run_here(args: argparse.Namespace, sweep: Sweep, words: list[str]) -> int:
     if args.workers > 1:
         status = _spawn(args, out)
     else:
-        run_worker(store, words, lambda finished: _print(store, finished))
+        for finished in run_worker(store, words):
+            _print(store, finished)
     running = store.states().get("running", 0)
     if running and status == 0:
         print(f"{running} trials are still running in other workers.")
@@ -121,8 +115,7 @@ def _spawn(args: argparse.Namespace, out: Path) -> int:
     import sys
 
     options = ["--out", str(out), "--storage", args.storage, "--seed", str(args.seed)]
-    if args.trials:
-        options += ["--trials", str(args.trials)]
+    options += ["--trials", str(args.trials)] if args.trials else []
     command = [sys.executable, "-m", "experiments.cli", "sweep", *args.words, *options]
     workers = [subprocess.Popen(command) for _ in range(args.workers)]
     try:
@@ -141,11 +134,8 @@ def _print(store: SweepStore, finished: Finished) -> None:
     result = finished.state if finished.value is None else f"{finished.value:.4f}"
     states = store.states()
     done = store.cap - states.get("running", 0) - states.get("waiting", 0)
-    print(
-        f"[{done}/{store.cap}] trial {finished.number}: {result} in {finished.seconds:.0f} s  "
-        f"{values}",
-        flush=True,
-    )
+    said = f"[{done}/{store.cap}] trial {finished.number}: {result} in {finished.seconds:.0f} s"
+    print(f"{said}  {values}", flush=True)
 
 
 def _report(store: SweepStore) -> int:
@@ -154,9 +144,8 @@ def _report(store: SweepStore) -> int:
 
     report = write_sweep_report(store, store.root / "report")
     print(report.read_text("utf-8"))
-    trials = sorted((store.root / "trials").glob("*/manifest.json"))
-    if trials:
-        page = store.root / "report" / "compare.html"
+    if trials := sorted((store.root / "trials").glob("*/manifest.json")):
+        page = report.with_name("compare.html")
         compare_runs([path.parent for path in trials], page, CompareOptions(store.sweep.name))
         print(f"Every trial: {page}")
     print(f"Report: {report}, with its figure and its tables as LaTeX and CSV in the same folder")

@@ -27,7 +27,7 @@ from typing import IO, Any
 
 import optuna
 from optuna.pruners import HyperbandPruner, NopPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -37,7 +37,6 @@ from experiments.errors import SettingsError
 from experiments.sweeps.grammar import Sweep
 
 FORMAT = 1
-STORAGES = ("sqlite", "journal")
 #: Attribute of Optuna's trials with our number of the trial, which stays the same in a retry.
 NUMBER = "number"
 #: Maximum lengths of a folder name and of one setting in it.
@@ -58,18 +57,10 @@ class Claim:
 
 
 class SweepStore:
-    """The folder of a sweep.
+    """The folder of a sweep, created if missing.
 
-    Args:
-        root: The folder; created if missing.
-        sweep: The sweep to run.
-        words: ``key=value`` settings that all trials share.
-        storage: ``sqlite`` or ``journal``.
-        cap: Number of trials; None takes the file's run_cap, or the whole grid.
-        seed: Seed of random and Bayesian search.
-
-    Raises:
-        SettingsError: The folder has another sweep, or the number of trials is not limited.
+    ``words`` are the settings that all trials share, ``cap`` is the number of trials (None takes
+    the file's run_cap, or the whole grid), and ``seed`` that of random and Bayesian search.
     """
 
     def __init__(
@@ -94,10 +85,8 @@ class SweepStore:
             self._check_same(list(words), storage)
             self.study = self._open(storage)
             # Also adds what a larger cap allows or an interrupted start has left out.
-            known = self.trials()
-            for number in range(self.cap):
-                if number not in known:
-                    self.study.enqueue_trial(grid[number] if grid else {}, {NUMBER: number})
+            for number in sorted({*range(self.cap)} - {*self.trials()}):
+                self.study.enqueue_trial(grid[number] if grid else {}, {NUMBER: number})
 
     def trials(self) -> dict[int, FrozenTrial]:
         """Return the last attempt at each trial by its number."""
@@ -116,9 +105,14 @@ class SweepStore:
             if not any(_number(trial) < self.cap for trial in waiting):
                 return None
             number = _number(waiting[0])
-            lock = _locked(self._lock_path(number))
+            lock = _locked(self.root / f"locks/{number:03d}")
             # Seeded by the number of the trial, so that workers do not draw the same values.
-            self.study.sampler = self._sampler(number)
+            seed = (self.seed * 1_000_003 + number) % 2**32
+            bayes = self.sweep.method == "bayes"
+            # With `constant_liar`, running trials count as bad ones.
+            self.study.sampler = (
+                TPESampler(seed=seed, constant_liar=True) if bayes else RandomSampler(seed)
+            )
             trial = self.study.ask(dict(self.sweep.distributions))
         folder = self.folder(number, trial.params)
         reported = max(waiting[0].intermediate_values, default=0)
@@ -136,15 +130,12 @@ class SweepStore:
         for number, trial in self.trials().items():
             if trial.state == TrialState.RUNNING:
                 try:
-                    lock = _locked(self._lock_path(number), wait=False)
+                    lock = _locked(self.root / f"locks/{number:03d}", wait=False)
                 except BlockingIOError:
                     continue
                 with lock:
                     retry(self.study, trial)
                     self.study.tell(trial.number, state=TrialState.FAIL)
-
-    def _lock_path(self, number: int) -> Path:
-        return self.root / "locks" / f"{number:03d}"
 
     def _open(self, storage: str) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -157,24 +148,18 @@ class SweepStore:
         else:
             address = f"sqlite:///{(self.root / 'storage.db').resolve()}"
             place = RDBStorage(address, engine_kwargs={"connect_args": {"timeout": 60}})
-        early = self.sweep.early_stop
+        pruner: NopPruner | HyperbandPruner = NopPruner()
+        if self.sweep.early_stop is not None:
+            low, high, eta = map(self.sweep.early_stop.get, ("min_iter", "max_iter", "eta"))
+            longest = "auto" if high is None else int(high)
+            pruner = HyperbandPruner(int(low or 1), longest, max(2, round(float(eta or 3))))
         return optuna.create_study(
             study_name=self.sweep.name,
             storage=place,
             direction="maximize" if self.sweep.maximize else "minimize",
-            pruner=NopPruner()
-            if early is None
-            else HyperbandPruner(
-                early.min_iter, early.max_iter or "auto", max(2, round(early.eta))
-            ),
+            pruner=pruner,
             load_if_exists=True,
         )
-
-    def _sampler(self, number: int) -> BaseSampler:
-        seed = (self.seed * 1_000_003 + number) % 2**32
-        if self.sweep.method == "bayes":
-            return TPESampler(seed=seed, constant_liar=True)  # running trials count as bad ones
-        return RandomSampler(seed=seed)
 
     def _check_same(self, words: list[str], storage: str) -> None:
         """Write ``sweep.json``, or check that the one in the folder is of the same sweep."""
@@ -186,10 +171,8 @@ class SweepStore:
             return
         found = json.loads(path.read_text("utf-8"))
         found.get("sweep", {}).pop("run_cap", None)  # a larger cap continues the same sweep
-        changed = [
-            key for key, value in json.loads(json.dumps(record)).items() if found.get(key) != value
-        ]
-        if changed:
+        wanted = json.loads(json.dumps(record))
+        if changed := [key for key, value in wanted.items() if found.get(key) != value]:
             raise SettingsError(
                 f'"{self.root}" has another sweep (its {", ".join(changed)} differ); '
                 "give another --out, or the same sweep and settings to continue it."
@@ -197,10 +180,7 @@ class SweepStore:
 
 
 def trial_name(number: int, values: Mapping[str, Any]) -> str:
-    """Return a readable folder name such as ``trial-003-width=32-seed=1``.
-
-    Names are cut to `NAME_LENGTH` characters and have only letters, digits and ``_.=+-``.
-    """
+    """Return a readable folder name such as ``trial-003-width=32-seed=1``, in plain ASCII."""
     parts = [f"trial-{number:03d}"]
     for name, value in values.items():
         text = f"{value:.4g}" if isinstance(value, float) else text_of(value)
@@ -220,11 +200,7 @@ def _number(trial: FrozenTrial) -> int:
 
 
 def _locked(path: Path, wait: bool = True) -> IO[str]:
-    """Open a file and lock it until it is closed, here and in processes that inherit it.
-
-    Raises:
-        BlockingIOError: Another process has the lock, and `wait` is False.
-    """
+    """Open a file and lock it until it is closed, here and in processes that inherit it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a")
     try:

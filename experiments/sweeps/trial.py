@@ -13,13 +13,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from datamodules.files import write_text
 from experiments.config.load import Settings, settings_from_words
 from experiments.errors import SettingsError
 from experiments.runs.folder import RunFolder
-from experiments.sweeps.command import CHANGE
 from experiments.sweeps.wandb_agents import log_scores
 from experiments.sweeps.worker import RESULT
 
@@ -34,41 +32,40 @@ HEADLINES = ("corrected", "raw", "chance", "half_beat_off", "other_music", "othe
 
 
 def run_trial(kind: str, words: Sequence[str], clips: int = 0) -> int:
-    """Run one trial and return its exit status.
+    """Run one trial, score ``clips`` held-out clips (0 for all), and return the exit status.
 
-    Args:
-        kind: ``diffusion`` trains a stage 2 and scores it, after a stage 1 of its own if a word
-            changes stage 1's network or losses; ``sampling`` scores the run given by the word
-            ``model=RUN`` with other sampling settings.
-        words: ``key=value`` settings; ``change=...`` has further ones, separated by blanks.
-        clips: Number of held-out clips to score; 0 for all.
-
-    Raises:
-        SettingsError: A setting is wrong, or ``model`` is missing.
+    ``diffusion`` trains a stage 2, after a stage 1 of its own if a word changes stage 1's network
+    or losses; ``sampling`` scores the run given by the word ``model=RUN`` with other sampling
+    settings. The word ``change=...`` has further settings, separated by blanks.
     """
+    changes = expand([word for word in words if word.startswith("change=")])
+    words = expand(words)
+    if not any(word.startswith("out=") for word in words):
+        # An agent of Weights & Biases names no folder.
+        group, name = (os.environ.get(f"WANDB_{key}_ID") for key in ("SWEEP", "RUN"))
+        if name is None:
+            raise SettingsError("A trial needs out=FOLDER outside a sweep of Weights & Biases.")
+        words += [f"out=sweeps/{group or 'sweep'}/{name}", "resume=auto"]
     if kind == "sampling":
-        model, folder, settings = _sampling_run(words)
+        model, settings = _sampling_run(words)
     else:
-        changes = expand([word for word in words if word.startswith(f"{CHANGE}=")])
-        words = _with_folder(expand(words))
+        out = next(word for word in reversed(words) if word.startswith("out="))
         if any(word.startswith(OWN_STAGE1) for word in changes):
-            out = next(word for word in reversed(words) if word.startswith("out="))
-            own = f"{out.removeprefix('out=')}/stage1"
             # Under an agent of Weights & Biases the trial's run is that of stage 2.
-            status = _train("autoencoder", [*words, f"out={own}", "autoencoder=", "run.wandb=off"])
-            if status != 0:
+            own = [f"{out}/stage1", "autoencoder=", "run.wandb=off"]
+            if status := _train("autoencoder", [*words, *own]):
                 return status
-            words.append(f"autoencoder={own}")
-        status = _train("diffusion", words)
-        if status != 0:
+            words.append(f"autoencoder={out.removeprefix('out=')}/stage1")
+        if status := _train("diffusion", words):
             return status
         # All trials are scored on the same clips, whatever length they were trained on.
         same_clips = [w for w in words if w not in changes or not w.startswith(CLIP_LENGTH)]
         settings = settings_from_words(same_clips)
-        model = folder = RunFolder(Path(settings.out))
-    metrics = score_run(model, folder.path, settings, clips)
-    write_text(folder.path / RESULT, json.dumps({"metrics": metrics}, indent=1) + "\n")
-    log_scores(folder.path, metrics)
+        model = RunFolder(Path(settings.out))
+    folder = Path(settings.out)
+    metrics = score_run(model, folder, settings, clips)
+    write_text(folder / RESULT, json.dumps({"metrics": metrics}, indent=1) + "\n")
+    log_scores(folder, metrics)
     return 0
 
 
@@ -78,23 +75,16 @@ def expand(words: Sequence[str]) -> list[str]:
     for word in words:
         name, _, value = word.partition("=")
         inside = [] if value == "none" else value.split()
-        expanded += inside if name == CHANGE else [word]
+        expanded += inside if name == "change" else [word]
     return expanded
 
 
 def score_run(
     model: RunFolder, out: Path, settings: Settings, clips: int
 ) -> dict[str, float | None]:
-    """Generate and score held-out clips, and write ``out/evaluation``.
+    """Generate and score held-out clips with a stage 2, and write ``out/evaluation``.
 
-    Args:
-        model: An exported run of stage 2.
-        out: Folder of the trial.
-        settings: The data and sampling settings to use.
-        clips: Number of clips; 0 for all.
-
-    Returns:
-        Means as ``heldout/NAME``; None if a score is not defined.
+    Returns the means as ``heldout/NAME``; None if a score is not defined.
     """
     from experiments.caching.music import cache_needed_music
     from experiments.evaluation.heldout import score_heldout
@@ -125,47 +115,30 @@ def score_run(
     }
 
 
-def _sampling_run(words: Sequence[str]) -> tuple[RunFolder, RunFolder, Settings]:
-    """Return the model's run, and the trial's run with its settings, which are the model's own
-    with other sampling settings."""
-    words = expand(words)
+def _sampling_run(words: Sequence[str]) -> tuple[RunFolder, Settings]:
+    """Start the trial's run; return the model's run, and its settings changed by the words."""
     models = [word.removeprefix("model=") for word in words if word.startswith("model=")]
     if not models:
         raise SettingsError("A sampling sweep needs model=RUN, the run folder of a stage 2.")
     model = RunFolder(Path(models[-1]))
     others = [word for word in words if not word.startswith(("model=", "preset="))]
-    settings = settings_from_words(_with_folder([f"preset={model.config}", *others]))
+    settings = settings_from_words([f"preset={model.config}", *others])
     folder = RunFolder(Path(settings.out))
     folder.write_settings(settings)
     folder.write_manifest({**model.read_manifest(), "command": "dabfusion sweep"})
-    return model, folder, settings
-
-
-def _with_folder(words: list[str]) -> list[str]:
-    """Add ``out`` if it is missing, as under an agent of Weights & Biases."""
-    if any(word.startswith("out=") for word in words):
-        return words
-    name = os.environ.get("WANDB_RUN_ID")
-    if name is None:
-        raise SettingsError("A trial needs out=FOLDER outside a sweep of Weights & Biases.")
-    group = os.environ.get("WANDB_SWEEP_ID", "sweep")
-    return [*words, f"out=sweeps/{group}/{name}", "resume=auto"]
+    return model, settings
 
 
 def _train(stage: str, words: Sequence[str]) -> int:
+    """Run ``dabfusion train`` and return its exit status; SIGTERM is passed on to it."""
     # The inherited lock on the trial is held for as long as training runs.
     process = subprocess.Popen(
         [sys.executable, "-m", "experiments.cli", "train", stage, *words], close_fds=False
     )
-
-    def forward(number: int, _: FrameType | None) -> None:
-        process.send_signal(number)
-
-    previous = signal.signal(signal.SIGTERM, forward)
+    previous = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         return process.wait()
     finally:
         signal.signal(signal.SIGTERM, previous)
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+        process.terminate()  # does nothing if training has ended
+        process.wait()

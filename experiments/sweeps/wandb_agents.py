@@ -9,39 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import SettingsError
-from experiments.sweeps.command import fixed_values
 from experiments.sweeps.grammar import Sweep
 
 
 def wandb_config(sweep: Sweep, words: Sequence[str]) -> dict[str, Any]:
-    """Return the sweep file's mapping with the shared settings as constant parameters.
-
-    Args:
-        sweep: The sweep as loaded.
-        words: ``key=value`` settings that all trials share.
-
-    Raises:
-        SettingsError: A word has no ``=``, or the sweep itself varies that setting.
-    """
-    config = copy.deepcopy(sweep.raw)
-    config.setdefault("name", sweep.name)
-    for name, value in fixed_values(sweep, words).items():
+    """Return the sweep file's mapping with the shared settings as constant parameters."""
+    config = copy.deepcopy({"name": sweep.name, **sweep.raw})
+    for name, value in sweep.fixed_values(words).items():
         config["parameters"][name] = {"value": value}
     return config
 
 
 def run_agents(sweep: Sweep, words: Sequence[str], project: str, workers: int) -> int:
-    """Register the sweep and run agents until it is done; return the worst exit status.
-
-    Args:
-        sweep: The sweep as loaded.
-        words: Settings that all trials share.
-        project: Name of the project at Weights & Biases.
-        workers: Number of agents.
-
-    Raises:
-        SettingsError: Nobody is logged in.
-    """
+    """Register the sweep and run agents until it is done; return the worst exit status."""
     from experiments.runs.log_wandb import logged_in
 
     if not logged_in():
@@ -58,20 +38,14 @@ def run_agents(sweep: Sweep, words: Sequence[str], project: str, workers: int) -
     agents = [subprocess.Popen(command) for _ in range(workers)]
     try:
         return max(agent.wait() for agent in agents)
-    except KeyboardInterrupt:
-        # The terminal has also sent it to the agents, which end their trials.
+    finally:
+        # The terminal has sent Ctrl-C to the agents too, which end their trials.
         for agent in agents:
             agent.wait()
-        raise
 
 
 def log_scores(folder: Path, metrics: Mapping[str, float | None]) -> None:
-    """Under an agent of Weights & Biases, add a trial's held-out scores to the trial's run.
-
-    Args:
-        folder: The trial's folder.
-        metrics: Scores by name; None if not defined.
-    """
+    """Under an agent of Weights & Biases, add a trial's held-out scores to the trial's run."""
     run_id = os.environ.get("WANDB_RUN_ID")
     if run_id is None or "WANDB_SWEEP_ID" not in os.environ:
         return

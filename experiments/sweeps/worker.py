@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from optuna.trial import TrialState
 
 from experiments.errors import USER_ERROR, SettingsError
 from experiments.runs.folder import RunFolder
-from experiments.sweeps.command import build_command, fixed_values, local_command
+from experiments.sweeps.grammar import Sweep, build_command, local_command
 from experiments.sweeps.store import Claim, SweepStore
 
 #: Seconds that a trial has to end after SIGTERM.
@@ -36,29 +37,29 @@ class Finished:
 
 
 class TrialUserError(SettingsError):
-    """A trial refused its settings, as all others would."""
+    """A trial refused its settings, as all others would; the next start runs it again."""
 
 
-def run_worker(
-    store: SweepStore,
-    words: Sequence[str],
-    report: Callable[[Finished], None],
-    poll_s: float = 1.0,
-) -> None:
-    """Run trials until none is waiting.
-
-    Args:
-        store: The sweep.
-        words: Settings that all trials share.
-        report: Called after each trial.
-        poll_s: Seconds between two reads of a running trial's metrics.
-
-    Raises:
-        TrialUserError: A trial refused its settings; the next start runs it again.
-    """
+def run_worker(store: SweepStore, words: Sequence[str], poll_s: float = 1.0) -> Iterator[Finished]:
+    """Run trials until none is waiting; read their metrics every ``poll_s`` seconds."""
     while (claim := store.claim()) is not None:
+        began = time.monotonic()
         with claim.lock:
-            report(_run(store, claim, words, poll_s))
+            process = _start(store.sweep, claim, words)
+            try:
+                pruned = _watch(store.sweep, claim, process, poll_s)
+            finally:
+                # SIGTERM, and later SIGKILL, to the trial and all processes that it has started.
+                for number in (signal.SIGTERM, signal.SIGKILL):
+                    if process.poll() is None:
+                        os.killpg(process.pid, number)
+                        _ended(process, PATIENCE_S)
+            state, value = TrialState.PRUNED, None
+            if not pruned:
+                state, value = _outcome(store.sweep.metric, claim, process.returncode)
+            store.study.tell(claim.trial, value, state)
+        name = "failed" if state == TrialState.FAIL else state.name.lower()
+        yield Finished(claim.number, claim.values, name, value, time.monotonic() - began)
 
 
 def read_result(folder: Path) -> dict[str, float]:
@@ -70,15 +71,14 @@ def read_result(folder: Path) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
-def _run(store: SweepStore, claim: Claim, words: Sequence[str], poll_s: float) -> Finished:
-    began = time.monotonic()
+def _start(sweep: Sweep, claim: Claim, words: Sequence[str]) -> "subprocess.Popen[bytes]":
     claim.folder.mkdir(parents=True, exist_ok=True)
     # Shared settings come first, so that those of the sweep, also inside `change`, override them.
-    values = {**fixed_values(store.sweep, words), **claim.values}
-    extra = [f"out={claim.folder}", "resume=auto", f"run.group={store.sweep.name}"]
+    values = {**sweep.fixed_values(words), **claim.values}
+    extra = [f"out={claim.folder}", "resume=auto", f"run.group={sweep.name}"]
     with (claim.folder / "trial.log").open("ab") as output:
-        process = subprocess.Popen(
-            local_command(build_command(store.sweep.command, values, extra)),
+        return subprocess.Popen(
+            local_command(build_command(sweep.command, values, extra)),
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -86,51 +86,36 @@ def _run(store: SweepStore, claim: Claim, words: Sequence[str], poll_s: float) -
             pass_fds=[claim.lock.fileno()],
             start_new_session=True,
         )
-        try:
-            pruned = _watch(store, claim, process, poll_s)
-        finally:
-            _end(process)
-    state, value = (
-        (TrialState.PRUNED, None) if pruned else _outcome(store, claim, process.returncode)
-    )
-    store.study.tell(claim.trial, value, state)
-    name = "failed" if state == TrialState.FAIL else state.name.lower()
-    return Finished(claim.number, claim.values, name, value, time.monotonic() - began)
 
 
-def _watch(
-    store: SweepStore, claim: Claim, process: "subprocess.Popen[bytes]", poll_s: float
-) -> bool:
+def _watch(sweep: Sweep, claim: Claim, process: "subprocess.Popen[bytes]", poll_s: float) -> bool:
     """Report the metric until the process ends; return whether the pruner stopped it early."""
-    while True:
-        ended = _wait(process, poll_s)
-        if store.sweep.early_stop is not None:
-            values = _values(claim.folder, store.sweep.metric)
-            for count, value in list(enumerate(values, 1))[claim.reported :]:
-                claim.trial.report(value, count)
-                claim.reported = count
-                if not ended and claim.trial.should_prune():
-                    return True
-        if ended:
-            return False
+    ended = False
+    while not ended:
+        ended = _ended(process, poll_s)
+        values = [] if sweep.early_stop is None else _logged(claim.folder, sweep.metric)
+        for count, value in list(enumerate(values, 1))[claim.reported :]:
+            claim.trial.report(value, count)
+            claim.reported = count
+            if not ended and claim.trial.should_prune():
+                return True
+    return False
 
 
-def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
-    try:
+def _ended(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    """Wait for the process; return whether it has ended."""
+    with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+    return process.poll() is not None
 
 
-def _values(folder: Path, metric: str) -> list[float]:
-    lines = RunFolder(folder).read_metrics()
-    found = [line[metric] for line in lines if line.get(metric) is not None]
-    return [float(value) for value in found if math.isfinite(value)]
+def _logged(folder: Path, metric: str) -> list[float]:
+    """Return the finite values of a metric that training has logged."""
+    found = [line.get(metric) for line in RunFolder(folder).read_metrics()]
+    return [float(value) for value in found if value is not None and math.isfinite(value)]
 
 
-def _outcome(store: SweepStore, claim: Claim, status: int) -> tuple[TrialState, float | None]:
-    metric = store.sweep.metric
+def _outcome(metric: str, claim: Claim, status: int) -> tuple[TrialState, float | None]:
     if status == USER_ERROR:
         log = (claim.folder / "trial.log").read_text("utf-8", errors="replace").strip()
         said = log.splitlines()[-1] if log else "it printed nothing."
@@ -138,7 +123,7 @@ def _outcome(store: SweepStore, claim: Claim, status: int) -> tuple[TrialState, 
     if status != 0:
         return TrialState.FAIL, None
     metrics = read_result(claim.folder)
-    values = [metrics[metric]] if metric in metrics else _values(claim.folder, metric)
+    values = [metrics[metric]] if metric in metrics else _logged(claim.folder, metric)
     if not values:
         known = ", ".join(sorted(metrics)) or "none"
         raise TrialUserError(
@@ -146,12 +131,3 @@ def _outcome(store: SweepStore, claim: Claim, status: int) -> tuple[TrialState, 
             "name one of those as metric.name in the sweep's file."
         )
     return TrialState.COMPLETE, values[-1]
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Send SIGTERM, and later SIGKILL, to the trial and all processes that it has started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, number)
-        _wait(process, PATIENCE_S)

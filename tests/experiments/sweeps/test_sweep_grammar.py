@@ -14,8 +14,14 @@ from wandb.sdk.launch.sweeps import utils as wandb_sweeps
 
 from experiments.config.load import settings_from_words
 from experiments.errors import SettingsError
-from experiments.sweeps.command import build_command, local_command
-from experiments.sweeps.grammar import SWEEPS, load_sweep, parse_sweep, shipped_sweeps
+from experiments.sweeps.grammar import (
+    SWEEPS,
+    build_command,
+    load_sweep,
+    local_command,
+    parse_sweep,
+    shipped_sweeps,
+)
 from experiments.sweeps.trial import expand
 from experiments.sweeps.wandb_agents import wandb_config
 
@@ -28,7 +34,7 @@ PLAIN: dict[str, Any] = {
 
 
 def parse(**changes: Any) -> Any:
-    return parse_sweep({**PLAIN, **changes}, "test", "test.yaml")
+    return parse_sweep({**PLAIN, **changes}, "test")
 
 
 def agent_command(command: list[str], values: dict[str, Any]) -> list[str]:

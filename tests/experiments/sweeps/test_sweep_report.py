@@ -17,9 +17,8 @@ from scipy import stats
 
 from datamodules.media.video import read_image
 from experiments.sweeps.analysis import conditions, contrasts, read_trials
-from experiments.sweeps.figure import draw_sweep
 from experiments.sweeps.grammar import load_sweep
-from experiments.sweeps.report import write_sweep_report
+from experiments.sweeps.report import draw_sweep, write_sweep_report
 from experiments.sweeps.store import SweepStore
 
 BEATS, STYLES, SEEDS, CLIPS = ("none", "global", "frame"), (False, True), (0, 1, 2), 24

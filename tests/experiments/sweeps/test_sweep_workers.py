@@ -42,9 +42,7 @@ def open_store(path: Path, storage: str = "sqlite", **options: Any) -> SweepStor
 
 
 def work(store: SweepStore, words: tuple[str, ...] = ()) -> list[Finished]:
-    finished: list[Finished] = []
-    run_worker(store, words, finished.append, poll_s=0.05)
-    return finished
+    return list(run_worker(store, words, poll_s=0.05))
 
 
 def start_worker(path: Path, *words: str, storage: str = "sqlite") -> "subprocess.Popen[str]":
