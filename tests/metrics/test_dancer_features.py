@@ -121,14 +121,13 @@ def test_damage_is_what_it_says() -> None:
 
 def test_standard_scores_and_their_order() -> None:
     noticed = Noticed({"up": [2.0, 3.0], "down": [3.0, 2.0], "none": [0.5, 4.0]}, 1.0, 0.5)
-    assert noticed.standard_scores("up") == [2, 4]
-    assert [noticed.is_monotone(name) for name in ("up", "down", "none")] == [True, False, False]
+    assert noticed.scores["up"] == [2, 4]
+    assert noticed.rising == ["up"]
 
 
 def test_halves_are_measured_against_each_other(videos: Tensor) -> None:
     networks = {"random": FixedVideoFeatures()}
-    distances = {"kernel": F.kernel_distance}
-    found = notice(networks, videos[:8, :8], distances, 0, splits=3)["random"]["kernel"]
+    found = notice(networks, videos[:8, :8], 0, splits=3)["random"]["kernel"]
     assert set(found.distances) == set(DAMAGES)
     random = torch.Generator().manual_seed(0)
     halves = [torch.randperm(8, generator=random).chunk(2) for _ in range(3)]
@@ -140,12 +139,11 @@ def test_halves_are_measured_against_each_other(videos: Tensor) -> None:
 
 def test_training_learns_and_repeats() -> None:
     dancers = render_dancers(3, 5)
-    said: list[str] = []
-    network, heads = train_network(dancers, 15, 1, said.append, batch=2)
-    again, _ = train_network(dancers, 15, 1, said.append, batch=2)
+    network, heads = train_network(dancers, 15, 1, batch=2)
+    again, _ = train_network(dancers, 15, 1, batch=2)
     for one, two in zip(network.parameters(), again.parameters(), strict=True):
         assert torch.equal(one, two)
-    untrained, _ = train_network(dancers, 1, 1, said.append, batch=2)
+    untrained, _ = train_network(dancers, 1, 1, batch=2)
     before = held_out_skill(untrained, heads, dancers, 0, count=16)["pose"]
     assert held_out_skill(network, heads, dancers, 0, count=16)["pose"] > before
 

@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
+from lightning_modules.networks.warp import coordinate_grid
 from metrics.extractors import FeatureExtractor
-from metrics.functional.distances import Distance
+from metrics.functional.distances import frechet_distance, kernel_distance
 
 Damage = Callable[[Tensor, float, torch.Generator], Tensor]
+DISTANCES = {"frechet": frechet_distance, "kernel": kernel_distance}
 
 
 def blur(frames: Tensor, level: float, _: torch.Generator) -> Tensor:
     """Apply a Gaussian blur with a standard deviation of `level` pixels."""
-    radius = int(3 * level + 0.5)
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / level) ** 2)
-    taps = (taps / taps.sum()).repeat(3, 1)
-    padded = nn.functional.pad(frames.float(), [radius] * 4, mode="replicate")
-    across = nn.functional.conv2d(padded, taps[:, None, None], groups=3)
-    return _bytes(nn.functional.conv2d(across, taps[:, None, :, None], groups=3))
+    sigmas = (0, 0, level, level)
+    blurred = gaussian_filter(frames.float().numpy(), sigmas, mode="nearest", truncate=3)
+    return _bytes(torch.from_numpy(blurred))
 
 
 def noise(frames: Tensor, level: float, random: torch.Generator) -> Tensor:
@@ -48,17 +48,18 @@ def shuffle(frames: Tensor, level: float, random: torch.Generator) -> Tensor:
 
 def wobble(frames: Tensor, level: float, random: torch.Generator) -> Tensor:
     """Warp every frame by a smooth random field of `level` pixels (standard deviation)."""
-    count, _, height, width = frames.shape
-    coarse = torch.randn(count, 2, 6, 6, generator=random)
+    height, width = frames.shape[-2:]
+    coarse = torch.randn(len(frames), 2, 6, 6, generator=random)
     field = nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)
-    down, across = torch.meshgrid(
-        torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij"
+    grid = coordinate_grid(height, width, field) + field.movedim(1, -1) * (2 * level / width)
+    sampled = nn.functional.grid_sample(
+        frames.float(), grid, padding_mode="border", align_corners=False
     )
-    grid = torch.stack([across, down], -1) + field.movedim(1, -1) * (2 * level / width)
-    warped = nn.functional.grid_sample(
-        frames.float(), grid, padding_mode="border", align_corners=True
-    )
-    return _bytes(warped)
+    return _bytes(sampled)
+
+
+def _bytes(frames: Tensor) -> Tensor:
+    return frames.round().clamp(0, 255).to(torch.uint8)
 
 
 #: Corruptions of frames (T, 3, H, W) uint8 with their levels, from barely visible to obvious.
@@ -69,10 +70,6 @@ DAMAGES: dict[str, tuple[Damage, tuple[float, ...]]] = {
     "frozen frames": (freeze, (2, 4, 8, 40)),
     "shuffled frames": (shuffle, (2, 4, 8, 40)),
 }
-
-
-def _bytes(frames: Tensor) -> Tensor:
-    return frames.round().clamp(0, 255).to(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -86,33 +83,36 @@ class Noticed:
     spread: float
     """Standard deviation of that over random halves."""
 
-    def standard_scores(self, damage: str) -> list[float]:
-        """Return the distances above that of clean halves, in standard deviations of the latter."""
-        return [(value - self.clean) / self.spread for value in self.distances[damage]]
+    @property
+    def scores(self) -> dict[str, list[float]]:
+        """The distances above that of clean halves, in standard deviations of the latter."""
+        return {
+            name: [(value - self.clean) / self.spread for value in values]
+            for name, values in self.distances.items()
+        }
 
-    def is_monotone(self, damage: str) -> bool:
-        """Return whether the distance increases from clean videos over every level."""
-        ladder = [self.clean, *self.distances[damage]]
-        return all(low < high for low, high in pairwise(ladder))
+    @property
+    def rising(self) -> list[str]:
+        """The corruptions whose distance increases from clean videos over every level."""
+        return [
+            name
+            for name, values in self.distances.items()
+            if all(low < high for low, high in pairwise([self.clean, *values]))
+        ]
 
 
 @torch.no_grad()
 def notice(
-    networks: Mapping[str, FeatureExtractor],
-    videos: Tensor,
-    distances: Mapping[str, Distance],
-    seed: int,
-    splits: int = 20,
+    networks: Mapping[str, FeatureExtractor], videos: Tensor, seed: int, splits: int = 20
 ) -> dict[str, dict[str, Noticed]]:
     """Corrupt one half of the videos and measure its distance to the other half.
 
     Every distance is a mean over the same random halves, so it depends less on which videos are in
-    which half.
+    which half. All networks get the same corrupted videos.
 
     Args:
-        networks: Feature networks by name; all of them get the same corrupted videos.
+        networks: Feature networks by name.
         videos: (N, T, 3, H, W) uint8, clean.
-        distances: `frechet_distance` and the like by name.
         seed: Seed of the corruptions and of the halves.
         splits: Number of random halves.
 
@@ -122,22 +122,22 @@ def notice(
     random = torch.Generator().manual_seed(seed)
     halves = [torch.randperm(len(videos), generator=random).chunk(2) for _ in range(splits)]
     clean = {name: network(videos).double() for name, network in networks.items()}
+    found: dict[str, dict[str, Noticed]] = {name: {} for name in networks}
 
-    def apart(features: Mapping[str, Tensor], network: str, distance: str) -> Tensor:
-        true, other = clean[network], features[network]
-        return torch.stack([distances[distance](true[one], other[two]) for one, two in halves])
+    def apart(network: str, distance: str, other: Tensor) -> Tensor:
+        measure = DISTANCES[distance]
+        return torch.stack([measure(clean[network][one], other[two]) for one, two in halves])
 
-    found: dict[str, dict[str, Noticed]] = {network: {} for network in networks}
-    for network in networks:
-        for distance in distances:
-            same = apart(clean, network, distance)
-            found[network][distance] = Noticed({}, float(same.mean()), float(same.std()))
+    for network, responses in found.items():
+        for distance in DISTANCES:
+            same = apart(network, distance, clean[network])
+            responses[distance] = Noticed({}, float(same.mean()), float(same.std()))
     for name, (damage, levels) in DAMAGES.items():
         for level in levels:
             bad = torch.stack([damage(video, level, random) for video in videos])
-            features = {key: network(bad).double() for key, network in networks.items()}
             for network, responses in found.items():
+                features = networks[network](bad).double()
                 for distance, response in responses.items():
-                    mean = float(apart(features, network, distance).mean())
+                    mean = float(apart(network, distance, features).mean())
                     response.distances.setdefault(name, []).append(mean)
     return found
