@@ -14,7 +14,7 @@ from experiments.config.load import settings_from_words
 from experiments.studies.features import study as features
 from experiments.studies.flow import report as flow
 from experiments.studies.metric import report as metric
-from experiments.studies.music import study as music
+from experiments.studies.music import report as music
 from experiments.studies.page import interval
 from experiments.studies.quickstart import study as quickstart
 from experiments.studies.sampling.points import Choice, Point, draw_curves
