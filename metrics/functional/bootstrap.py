@@ -7,11 +7,11 @@ the same. The bootstrap therefore resamples songs instead of clips.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,41 @@ def cluster_bootstrap(
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high), len(numbers), len(found))
+
+
+def resampled_intervals(
+    clusters: Sequence[object],
+    statistic: Callable[[NDArray[np.intp]], ArrayLike],
+    draws: int = 2000,
+    seed: int = 0,
+) -> list[Interval]:
+    """Return 95% percentile intervals of a statistic when whole clusters are resampled.
+
+    Args:
+        clusters: Cluster of each row (its rater or clip).
+        statistic: Returns one or more numbers for an array of row positions; NaN where it is not
+            defined, and such draws are ignored.
+        draws: Number of bootstrap draws.
+        seed: Seed of the draws.
+
+    Returns:
+        One interval per number; its ends are NaN if there is only one cluster or the statistic
+        is defined in fewer than half of the draws.
+    """
+    _, place = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    groups = [np.flatnonzero(place == group) for group in np.unique(place)]
+    values = np.atleast_1d(np.asarray(statistic(np.arange(len(place))), dtype=np.float64))
+    ends = np.full((2, len(values)), np.nan)
+    if len(groups) > 1:
+        chosen = np.random.default_rng(seed).integers(0, len(groups), (draws, len(groups)))
+        rows = (np.concatenate([groups[index] for index in draw]) for draw in chosen)
+        drawn = np.stack([np.atleast_1d(statistic(row)) for row in rows])
+        enough = np.isfinite(drawn).sum(0) >= draws / 2
+        ends[:, enough] = np.nanquantile(drawn[:, enough], [0.025, 0.975], axis=0)
+    return [
+        Interval(float(value), float(low), float(high), len(place), len(groups))
+        for value, low, high in zip(values, *ends, strict=True)
+    ]
 
 
 def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:

@@ -1,117 +1,40 @@
 """Analyze the answers of a rater study: preferences, strengths, agreement, and metrics."""
 
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiments.errors import SettingsError
-from experiments.studies.raters.answers import (
-    Rater,
-    count_rater,
-    read_answers,
-    read_metric_scores,
-    votes_on,
-)
-from experiments.studies.raters.metrics import MetricAgreement, metric_agreement
+from experiments.studies.raters.answers import read_answers, read_metric_scores
 from experiments.studies.raters.statistics import (
-    Z95,
     Floats,
-    add_prior_wins,
     bradley_terry,
-    is_connected,
     krippendorff_alpha,
-    resampled_intervals,
-    wilson_interval,
+    spearman,
 )
-from metrics.functional.bootstrap import Interval, cluster_bootstrap
+from metrics.functional.bootstrap import cluster_bootstrap, resampled_intervals
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-
-@dataclass(frozen=True)
-class AnalysisOptions:
-    """Share of catch trials that a rater may fail, and the bootstrap's draws and seed."""
-
-    max_failed: float = 0.25
-    draws: int = 1000
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Preference:
-    """How often ``first`` was preferred to ``second``; a tie counts as half."""
-
-    first: str
-    second: str
-    answers: int
-    rate: Interval
-    by_rater: Interval
-
-
-@dataclass(frozen=True)
-class Strength:
-    """Bradley-Terry log strength of a method (they sum to zero), with both intervals."""
-
-    method: str
-    independent: Interval
-    by_rater: Interval
-
-
-@dataclass(frozen=True)
-class QuestionResult:
-    """Results of one question; ``with_prior``: strengths needed prior wins to be finite."""
-
-    name: str
-    text: str
-    votes: int
-    left_share: Interval
-    alpha: Interval
-    preferences: list[Preference]
-    strengths: list[Strength]
-    with_prior: bool
-    metrics: list[MetricAgreement]
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """Results of a study."""
-
-    study: str
-    raters: list[Rater]
-    questions: list[QuestionResult]
-    unseen_pairs: int
+#: A table: for each row, its texts, numbers and intervals by column.
+Rows = list[dict[str, Any]]
 
 
 def analyze_study(
     key: Mapping[str, Any],
-    answers: Path,
+    folder: Path,
     metrics: Mapping[str, Path],
-    options: AnalysisOptions,
-) -> Analysis:
-    """Analyze a folder of participants' files.
+    max_failed: float = 0.25,
+    draws: int = 1000,
+) -> dict[str, Any]:
+    """Analyze a folder of participants' files, with per-clip CSVs of the methods, if any.
 
-    Args:
-        key: As returned by ``load_key``.
-        answers: Folder with one JSON file per participant.
-        metrics: Per-clip CSV of each method; may be empty.
-        options: Exclusion of raters and bootstrap.
-
-    Raises:
-        SettingsError: A file cannot be used, or no rater is left after exclusion.
+    Raters who failed more than ``max_failed`` of the catch trials are left out. Returns the
+    contents of ``analysis.json``, with intervals as ``Interval``.
     """
-    files = read_answers(key, answers)
-    raters = [count_rater(key, data, options.max_failed) for data in files.values()]
-    files = {rater.name: files[rater.name] for rater in raters if rater.used}
-    if not files:
-        raise SettingsError(
-            f"All {len(raters)} raters failed more than {options.max_failed:.0%} of the catch "
-            "trials; raise --max-failed to analyze their answers anyway."
-        )
     unknown = sorted(set(metrics) - set(key["methods"]))
     if unknown:
         raise SettingsError(
@@ -119,88 +42,131 @@ def analyze_study(
             f"{', '.join(key['methods'])}."
         )
     scores = {method: read_metric_scores(path) for method, path in metrics.items()}
-    questions = [
-        _question(question, votes_on(key, files, question["name"]), key["methods"], scores, options)
-        for question in key["plan"]["questions"]
+    answers = read_answers(key, folder)
+    questions = {question["name"]: question["text"] for question in key["plan"]["questions"]}
+    first_answers = answers[answers["question"] == next(iter(questions))]
+    raters = [_rater(name, own, max_failed) for name, own in first_answers.groupby("rater")]
+    used = [rater["rater"] for rater in raters if rater["used"]]
+    if not used:
+        raise SettingsError(
+            f"All {len(raters)} raters failed more than {max_failed:.0%} of the catch trials; "
+            "raise --max-failed to analyze their answers anyway."
+        )
+    votes = answers[~answers["check"] & ~answers["repeat"] & answers["rater"].isin(used)]
+    results = [
+        {"name": name, "text": text} | _question(votes[votes["question"] == name], scores, draws)
+        for name, text in questions.items()
     ]
-    pairs = {trial for trial, entry in key["trials"].items() if entry["kind"] == "pair"}
-    seen = {item["trial"] for data in files.values() for item in data["answers"]}
-    return Analysis(key["study"], raters, questions, len(pairs - seen))
+    pairs = sum(trial["kind"] == "pair" for trial in key["trials"].values())
+    unseen = pairs - votes["trial"].nunique()
+    return {"study": key["study"], "raters": raters, "questions": results, "unseen_pairs": unseen}
+
+
+def _rater(name: Any, answers: "DataFrame", max_failed: float) -> dict[str, Any]:
+    checks, pairs = answers[answers["check"]], answers[~answers["check"]]
+    failed = int((checks["score"] == 0).sum())
+    twice = pairs[pairs["repeat"]].merge(pairs[~pairs["repeat"]], on="trial")
+    return {
+        "rater": str(name),
+        "answers": len(answers),
+        "checks": len(checks),
+        "checks_failed": failed,
+        "repeats_same": float((twice["score_x"] == twice["score_y"]).mean()),
+        "seconds_per_pair": float(answers["seconds"].median()),
+        "used": failed <= max_failed * len(checks),
+    }
 
 
 def _question(
-    question: Mapping[str, str],
-    votes: "DataFrame",
-    methods: Sequence[str],
-    scores: Mapping[str, "DataFrame"],
-    options: AnalysisOptions,
-) -> QuestionResult:
-    draws, seed = options.draws, options.seed
-    preferences = []
-    for first, second in itertools.combinations(methods, 2):
-        some = votes[(votes["first"] == first) & (votes["second"] == second)]
-        by_rater = cluster_bootstrap(some["score"], some["rater"].tolist(), draws=draws, seed=seed)
-        rate = wilson_interval(some["score"])
-        preferences.append(Preference(first, second, len(some), rate, by_rater))
-    strengths, with_prior = _strengths(votes, methods, options)
-    return QuestionResult(
-        name=question["name"],
-        text=question["text"],
-        votes=len(votes),
-        left_share=wilson_interval(votes["left"]),
-        alpha=_agreement(votes, options),
-        preferences=preferences,
-        strengths=strengths,
-        with_prior=with_prior,
-        metrics=metric_agreement(
-            votes, scores, {s.method: s.independent.mean for s in strengths}, draws, seed
-        ),
+    votes: "DataFrame", scores: Mapping[str, "DataFrame"], draws: int
+) -> dict[str, Any]:
+    """Return the results of one question; intervals are resampled by rater, alpha's by pair."""
+    # How many raters gave each answer about each pair of videos.
+    counts = votes.groupby(["trial", "score"]).size().unstack(fill_value=0).to_numpy(np.float64)
+    (alpha,) = resampled_intervals(
+        range(len(counts)), lambda rows: krippendorff_alpha(counts[rows]), draws
     )
+    strengths = _strengths(votes, draws)
+    return {
+        "votes": len(votes),
+        "left_share": cluster_bootstrap(votes["left"], votes["rater"].tolist(), draws=draws),
+        "alpha": alpha,
+        "preferences": [
+            {
+                "preferred": first,
+                "to": second,
+                "answers": len(pair),
+                "rate": cluster_bootstrap(pair["score"], pair["rater"].tolist(), draws=draws),
+            }
+            for (first, second), pair in votes.groupby(["first", "second"])
+        ],
+        "strengths": strengths,
+        "metrics": _metric_agreement(votes, scores, strengths, draws) if scores else [],
+    }
 
 
-def _agreement(votes: "DataFrame", options: AnalysisOptions) -> Interval:
-    """Return Krippendorff's alpha over pairs of videos, resampled by pair."""
-    counts = votes.groupby(["trial", "score"]).size().unstack(fill_value=0)
-    if counts.empty:
-        return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
-    table = counts.to_numpy(dtype=np.float64)
-
-    def alpha(rows: Any) -> float:
-        return krippendorff_alpha(table[rows])
-
-    return resampled_intervals(counts.index.tolist(), alpha, options.draws, options.seed)[0]
-
-
-def _strengths(
-    votes: "DataFrame", methods: Sequence[str], options: AnalysisOptions
-) -> tuple[list[Strength], bool]:
-    """Return the strengths, strongest first, and whether they needed prior wins."""
-    met = [m for m in methods if m in {*votes["first"], *votes["second"]}]
-    if len(met) < 2:
-        return [], False
-    first, second = (votes[side].map(met.index).to_numpy() for side in ("first", "second"))
+def _strengths(votes: "DataFrame", draws: int) -> Rows:
+    """Return the Bradley-Terry log strengths of three or more methods, the strongest first."""
+    methods = sorted({*votes["first"], *votes["second"]})
+    if len(methods) < 3:
+        return []
+    first, second = (np.searchsorted(methods, votes[side]) for side in ("first", "second"))
     score = votes["score"].to_numpy()
 
-    def fit(rows: Any) -> tuple[Floats, Floats, bool]:
-        wins = np.zeros((len(met), len(met)))
+    def fit(rows: Any) -> Floats:
+        wins = np.zeros((len(methods), len(methods)))
         np.add.at(wins, (first[rows], second[rows]), score[rows])
         np.add.at(wins, (second[rows], first[rows]), 1 - score[rows])
-        needs_prior = not is_connected(wins)
-        wins = add_prior_wins(wins) if needs_prior else wins
-        if is_connected(wins):
-            return *bradley_terry(wins), needs_prior
-        # Groups of methods that were never compared; also possible for resampled raters.
-        return np.full(len(met), np.nan), np.full(len(met), np.nan), True
+        return bradley_terry(wins)
 
-    raters = votes["rater"].tolist()
-    strengths, errors, with_prior = fit(np.arange(len(votes)))
-    if np.isnan(strengths).any():
-        return [], True
-    by_rater = resampled_intervals(raters, lambda rows: fit(rows)[0], options.draws, options.seed)
-    rows = [
-        Strength(method, Interval(value, value - half, value + half, len(votes), 0), resampled)
-        for method, value, half, resampled in zip(
-            met, strengths.tolist(), (Z95 * errors).tolist(), by_rater, strict=True
+    intervals = resampled_intervals(votes["rater"].tolist(), fit, draws)
+    rows = zip(methods, intervals, strict=True)
+    return [{"method": m, "log_strength": i} for m, i in sorted(rows, key=lambda row: -row[1].mean)]
+
+
+def _metric_agreement(
+    votes: "DataFrame", scores: Mapping[str, "DataFrame"], strengths: Rows, draws: int
+) -> Rows:
+    """Return how well every metric that two methods have agrees with the raters, best first.
+
+    ``rank_correlation`` is that of the metric's difference with the share of raters who preferred
+    the first method; each pair counts in both orders, so that it does not matter which method is
+    called first. ``predicts_majority`` is the share of pairs whose preferred method has the
+    larger value (equal values count half, pairs without a majority are ignored). Both are
+    resampled by clip. ``over_methods`` is the rank correlation of mean values with strengths.
+    """
+    import pandas
+
+    table = pandas.concat(scores)  # rows by (method, clip), a column per metric
+    pairs = votes.groupby(["clip", "first", "second"], as_index=False)["score"].mean()
+    first, second = (
+        table.reindex(pandas.MultiIndex.from_frame(pairs[[side, "clip"]])).to_numpy()
+        for side in ("first", "second")
+    )
+    ranks = pandas.Series({row["method"]: row["log_strength"].mean for row in strengths})
+    means = table.groupby(level=0).mean()
+    results = []
+    for metric, difference in zip(table, (first - second).T, strict=True):
+        known = np.isfinite(difference)
+        if not known.any():
+            continue
+        gain, clips = difference[known], pairs["clip"][known].tolist()
+        # Rounded, so that 1/3 - 1/2 and 1/2 - 2/3 have the same rank.
+        preference = (pairs["score"][known].to_numpy() - 0.5).round(9)
+        both = np.stack([gain, preference])
+
+        def correlation(rows: Any, both: Floats = both) -> float:
+            return spearman(*np.concatenate([both[:, rows], -both[:, rows]], axis=1))
+
+        hits = np.where(preference == 0, np.nan, 0.5 + 0.5 * np.sign(gain * preference))
+        systems = pandas.concat([means[metric], ranks], axis=1).dropna()
+        results.append(
+            {
+                "metric": str(metric),
+                "pairs": len(clips),
+                "rank_correlation": resampled_intervals(clips, correlation, draws)[0],
+                "predicts_majority": cluster_bootstrap(hits, clips, draws=draws),
+                "over_methods": spearman(*systems.to_numpy().T),
+            }
         )
-    ]
-    return sorted(rows, key=lambda row: -row.independent.mean), with_prior
+    return sorted(results, key=lambda row: -np.nan_to_num(row["rank_correlation"].mean, nan=-2))

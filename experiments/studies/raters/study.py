@@ -2,51 +2,62 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 HELP = """What do human raters see? An offline page of paired videos, and an analysis of answers."""
 EXAMPLES = [
     "dabfusion study raters build study --method ours=videos/ours --method theirs=videos/theirs",
     "dabfusion study raters analyze study --answers answers --metrics ours=ours.csv",
 ]
+#: Fields of the study's plan that are options of ``build``.
+PLAN = {
+    "title": "title of the page",
+    "trials_per_rater": "pairs that a participant sees; 0: all",
+    "clips": "number of clips that are drawn; 0: all",
+    "checks": "catch trials, whose answer is known",
+    "repeats": "pairs that are shown again, with the sides swapped",
+    "seed": "seed of all that is drawn",
+}
+
+
+class _Named(argparse.Action):
+    """Collect NAME=VALUE in a dictionary."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        name, _, value = values.partition("=")
+        named = getattr(namespace, self.dest)
+        if not name or not value or name in named:
+            raise argparse.ArgumentError(
+                self, f"{values!r} is not {self.metavar} with a name of its own."
+            )
+        setattr(namespace, self.dest, {**named, name: value})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions ``build`` and ``analyze`` with their options."""
-    from experiments.studies.raters.analysis import AnalysisOptions
     from experiments.studies.raters.build import StudyPlan
 
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     build = actions.add_parser("build", help="make the folder that participants open")
     build.add_argument("out", type=Path, help="new folder for the study")
-    methods = "a method and its folder of videos with sound; equal file names are compared (repeat)"
-    _repeatable(build, "--method", "NAME=FOLDER", methods)
-    question = "question about every pair (repeat; default: Which dance fits the music better?)"
-    _repeatable(build, "--question", "NAME=TEXT", question)
-    _with_defaults(
-        build,
-        StudyPlan,
-        title="title of the page",
-        trials_per_rater="pairs that a participant sees; 0: all",
-        clips="number of clips that are drawn; 0: all",
-        checks="catch trials, whose answer is known",
-        repeats="pairs that are shown again, with the sides swapped",
-        seed="seed of all that is drawn",
-    )
+    text = "a method and its folder of videos with sound; equal file names are compared (repeat)"
+    build.add_argument("--method", action=_Named, default={}, metavar="NAME=FOLDER", help=text)
+    text = "question about every pair (repeat; default: Which dance fits the music better?)"
+    build.add_argument("--question", action=_Named, default={}, metavar="NAME=TEXT", help=text)
+    for name, text in PLAN.items():
+        default = getattr(StudyPlan, name)
+        option, help_text = f"--{name.replace('_', '-')}", f"{text} (default: {default})"
+        build.add_argument(option, type=type(default), default=default, help=help_text)
     build.add_argument("--ties", action="store_true", help="offer the answer `No difference`")
 
     analyze = actions.add_parser("analyze", aliases=["analyse"], help="analyze the answers")
     analyze.add_argument("study", type=Path, help="the study's folder or its key.json")
     analyze.add_argument("--answers", type=Path, required=True, help="folder of JSON files")
-    metrics = "per-clip scores of a method, as written by `dabfusion evaluate` (repeat)"
-    _repeatable(analyze, "--metrics", "METHOD=CSV", metrics)
+    text = "per-clip scores of a method, as written by `dabfusion evaluate` (repeat)"
+    analyze.add_argument("--metrics", action=_Named, default={}, metavar="METHOD=CSV", help=text)
     analyze.add_argument("--out", type=Path, help="folder of the report (default: STUDY/report)")
-    _with_defaults(
-        analyze,
-        AnalysisOptions,
-        max_failed="share of catch trials; raters who fail more are excluded",
-        draws="bootstrap draws",
-        seed="seed of the bootstrap",
-    )
+    text = "share of catch trials; raters who fail more are excluded (default: 0.25)"
+    analyze.add_argument("--max-failed", type=float, default=0.25, help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,20 +67,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace) -> int:
     from experiments.processes.progress import shown_progress
-    from experiments.studies.raters.build import Question, StudyPlan, build_study
+    from experiments.studies.raters.build import StudyPlan, build_study
 
-    methods = {name: Path(folder) for name, folder in _named(args.method, "--method").items()}
-    questions = tuple(Question(*item) for item in _named(args.question, "--question").items())
-    plan = StudyPlan(
-        questions=questions or StudyPlan.questions,
-        trials_per_rater=args.trials_per_rater,
-        checks=args.checks,
-        repeats=args.repeats,
-        ties=args.ties,
-        clips=args.clips,
-        seed=args.seed,
-        title=args.title,
-    )
+    plan = StudyPlan(ties=args.ties, **{name: getattr(args, name) for name in PLAN})
+    if args.question:
+        plan = StudyPlan(**{**vars(plan), "questions": args.question})
+    methods = {name: Path(folder) for name, folder in args.method.items()}
     with shown_progress("encoding videos") as progress:
         page = build_study(args.out, methods, plan, progress)
     print(f"Hand out: {page.parent}  (participants open {page.name})")
@@ -78,43 +81,14 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _analyze(args: argparse.Namespace) -> int:
-    from experiments.studies.raters.analysis import AnalysisOptions, analyze_study
+    from experiments.studies.raters.analysis import analyze_study
     from experiments.studies.raters.answers import load_key
     from experiments.studies.raters.report import write_report
 
-    metrics = {name: Path(path) for name, path in _named(args.metrics, "--metrics").items()}
-    options = AnalysisOptions(args.max_failed, args.draws, args.seed)
-    analysis = analyze_study(load_key(args.study), args.answers, metrics, options)
+    metrics = {name: Path(path) for name, path in args.metrics.items()}
+    analysis = analyze_study(load_key(args.study), args.answers, metrics, args.max_failed)
     folder = args.study if args.study.is_dir() else args.study.parent
     report = write_report(analysis, args.out or folder / "report")
     print(report.read_text("utf-8"))
     print(f"Report: {report}")
     return 0
-
-
-def _repeatable(parser: argparse.ArgumentParser, name: str, metavar: str, text: str) -> None:
-    parser.add_argument(name, action="append", default=[], metavar=metavar, help=text)
-
-
-def _with_defaults(parser: argparse.ArgumentParser, options: type, **texts: str) -> None:
-    """Declare an option for each field of a dataclass that has a text, with its default."""
-    for field, text in texts.items():
-        default = getattr(options, field)
-        name = f"--{field.replace('_', '-')}"
-        help_text = f"{text} (default: {default})"
-        parser.add_argument(name, type=type(default), default=default, help=help_text)
-
-
-def _named(entries: list[str], option: str) -> dict[str, str]:
-    from experiments.errors import SettingsError
-
-    named: dict[str, str] = {}
-    for entry in entries:
-        name, _, value = entry.partition("=")
-        if not name or not value or name in named:
-            raise SettingsError(
-                f"{option} {entry!r} is not NAME=VALUE with a name of its own; write for example "
-                "a=folder."
-            )
-        named[name] = value
-    return named
