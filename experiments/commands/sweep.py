@@ -139,14 +139,14 @@ def _print(store: SweepStore, finished: Finished) -> None:
 
 
 def _report(store: SweepStore) -> int:
-    from experiments.reports.compare import CompareOptions, compare_runs
+    from experiments.reports.compare import compare_runs
     from experiments.sweeps.report import write_sweep_report
 
     report = write_sweep_report(store, store.root / "report")
     print(report.read_text("utf-8"))
     if trials := sorted((store.root / "trials").glob("*/manifest.json")):
         page = report.with_name("compare.html")
-        compare_runs([path.parent for path in trials], page, CompareOptions(store.sweep.name))
+        compare_runs([path.parent for path in trials], page, title=store.sweep.name)
         print(f"Every trial: {page}")
     print(f"Report: {report}, with its figure and its tables as LaTeX and CSV in the same folder")
     return 1 if store.states().get("fail") else 0

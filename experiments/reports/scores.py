@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from experiments.evaluation.evaluations import Evaluation
 from experiments.reports.runs import RunRecord
@@ -66,7 +67,7 @@ class ScoreTable:
     """Runs that were scored by one protocol; ``best`` names the best runs of each metric."""
 
     protocol_hash: str
-    protocol: dict[str, str]
+    protocol: Mapping[str, Any]
     metrics: list[str]
     rows: list[ScoreRow]
     baseline: str
@@ -136,22 +137,18 @@ def _table(
                 ]
                 differences[name] = cluster_bootstrap(paired, evaluation.music, draws=draws)
         rows.append(ScoreRow(run.name, len(evaluation.clips), scores, differences))
-    protocol = {str(key): _shorten(value) for key, value in base.protocol.items()}
     best = {
-        name: best_runs(name, {row.run: row.scores[name].mean for row in rows if name in row.scores})
+        name: best_runs(
+            name, {row.run: row.scores[name].mean for row in rows if name in row.scores}
+        )
         for name in metrics
     }
-    return ScoreTable(digest, protocol, metrics, rows, base_run.name, best)
+    return ScoreTable(digest, base.protocol, metrics, rows, base_run.name, best)
 
 
-def _shorten(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 200 else f"{text[:200]}… ({len(text)} characters)"
-
-
-def last_values(runs: Sequence[RunRecord], prefix: str = "val/") -> dict[str, dict[str, float]]:
-    """Return the last logged values of the training runs, {metric: {run: value}}."""
-    keys = sorted({key for run in runs for key in run.curves if key.startswith(prefix)})
+def last_values(runs: Sequence[RunRecord]) -> dict[str, dict[str, float]]:
+    """Return the last validation of the runs, {metric: {run: value}}."""
+    keys = sorted({key for run in runs for key in run.curves if key.startswith("val/")})
     return {
         key: {run.name: run.curves[key][-1][1] for run in runs if run.curves.get(key)}
         for key in keys

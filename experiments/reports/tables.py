@@ -13,28 +13,18 @@ _NUMBER = re.compile(r"[-+−]?\d[\d,.]*([eE][-+]?\d+)?( .*|%)?")
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Format a table in GitHub-flavored Markdown.
 
-    A column in which every cell is a number (or a number with an interval or unit after it, or a
-    dash where there is none) is aligned to the right.
-
-    Args:
-        header: Title of each column.
-        rows: Cells of each row, as many as the header has; formatted with ``str``.
-
-    Returns:
-        The lines of the table, without a newline at the end.
+    Columns of numbers, also with an interval or unit after them or a dash for none, are aligned
+    to the right.
     """
     cells = [[str(cell) for cell in row] for row in rows]
-    columns = zip(*cells, strict=True) if cells else [()] * len(header)
-    lines = [header, [_rule(column) for column in columns], *cells]
+    rules = []
+    for place in range(len(header)):
+        filled = [row[place] for row in cells if row[place] not in ("", "–")]
+        rules.append("---:" if filled and all(map(_NUMBER.fullmatch, filled)) else "---")
     return "\n".join(
         "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in line) + " |"
-        for line in lines
+        for line in [header, rules, *cells]
     )
-
-
-def _rule(column: Sequence[str]) -> str:
-    filled = [cell for cell in column if cell not in ("", "–")]
-    return "---:" if filled and all(map(_NUMBER.fullmatch, filled)) else "---"
 
 
 def format_number(value: float | None, sign: str = "") -> str:

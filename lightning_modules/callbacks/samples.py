@@ -55,7 +55,7 @@ class SampleVideos(Callback):
     Only rank 0 generates them, with the moving average of the weights if there is one.
 
     Args:
-        folder: `samples/` of the run; a video is named `STEP-CLIP.mp4`; its beats, if any, are in
+        folder: `samples/` of the run; a video is named `STEP-CLIP.mp4`, and its beats are in
             `STEP-CLIP.json`.
         every: Steps between samples, which are generated at the next validation. 0: only at the end
             of the run.
@@ -90,8 +90,8 @@ class SampleVideos(Callback):
             self._batch = self.load()
         drawn = self.draw(self._batch.to(pl_module.device))
         videos = self._write_videos(self._batch, drawn.videos, step)
-        if drawn.motion_beats_s is not None:
-            self._write_beats(self._batch, videos, drawn.motion_beats_s)
+        motion = [()] * len(videos) if drawn.motion_beats_s is None else drawn.motion_beats_s
+        self._write_beats(self._batch, videos, motion)
         images = self._write_images(drawn.images, step)
         if drawn.rows:
             self._write_rows(drawn.rows, step)

@@ -1,24 +1,26 @@
-"""Analyze the answers of a rater study: preferences, strengths, agreement, and metrics."""
+"""Analyze the answers of a rater study: preferences, strengths, agreement, and metrics.
 
+- Bradley-Terry model, P(i beats j) = exp(s_i) / (exp(s_i) + exp(s_j)): R. A. Bradley and
+  M. E. Terry, Biometrika 39 (1952). A tie counts as half a win for each.
+- Krippendorff's alpha, nominal: K. Krippendorff, Content Analysis, 2nd ed. (2004), chapter 11.
+"""
+
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from experiments.errors import SettingsError
 from experiments.studies.raters.answers import read_answers, read_metric_scores
-from experiments.studies.raters.statistics import (
-    Floats,
-    bradley_terry,
-    krippendorff_alpha,
-    spearman,
-)
 from metrics.functional.bootstrap import cluster_bootstrap, resampled_intervals
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Floats = NDArray[np.float64]
 #: A table: for each row, its texts, numbers and intervals by column.
 Rows = list[dict[str, Any]]
 
@@ -77,9 +79,7 @@ def _rater(name: Any, answers: "DataFrame", max_failed: float) -> dict[str, Any]
     }
 
 
-def _question(
-    votes: "DataFrame", scores: Mapping[str, "DataFrame"], draws: int
-) -> dict[str, Any]:
+def _question(votes: "DataFrame", scores: Mapping[str, "DataFrame"], draws: int) -> dict[str, Any]:
     """Return the results of one question; intervals are resampled by rater, alpha's by pair."""
     # How many raters gave each answer about each pair of videos.
     counts = votes.groupby(["trial", "score"]).size().unstack(fill_value=0).to_numpy(np.float64)
@@ -140,7 +140,7 @@ def _metric_agreement(
     table = pandas.concat(scores)  # rows by (method, clip), a column per metric
     pairs = votes.groupby(["clip", "first", "second"], as_index=False)["score"].mean()
     first, second = (
-        table.reindex(pandas.MultiIndex.from_frame(pairs[[side, "clip"]])).to_numpy()
+        table.reindex(pandas.MultiIndex.from_arrays([pairs[side], pairs["clip"]])).to_numpy()
         for side in ("first", "second")
     )
     ranks = pandas.Series({row["method"]: row["log_strength"].mean for row in strengths})
@@ -170,3 +170,66 @@ def _metric_agreement(
             }
         )
     return sorted(results, key=lambda row: -np.nan_to_num(row["rank_correlation"].mean, nan=-2))
+
+
+def bradley_terry(wins: Floats) -> Floats:
+    """Fit the Bradley-Terry model.
+
+    Args:
+        wins: (n, n); entry i, j is how often method i was preferred to j, 0.5 for each in a tie.
+
+    Returns:
+        Log strengths (n,), which sum to zero; NaN if groups of methods were never compared.
+    """
+    from scipy.optimize import minimize
+    from scipy.sparse.csgraph import connected_components
+    from scipy.special import expit
+
+    # Strengths are finite if every method is reached from every other along wins (Ford's
+    # condition). If not, half a win is added each way between methods that met.
+    for table in (wins, wins + 0.5 * ((wins + wins.T) > 0)):
+        if connected_components(table > 0, connection="strong")[0] == 1:
+            wins = table
+            break
+    else:
+        return np.full(len(wins), np.nan)
+    games = wins + wins.T
+
+    def loss(strengths: Floats) -> tuple[float, Floats]:
+        gap = strengths[:, None] - strengths[None, :]
+        gradient = (games * expit(gap) - wins).sum(1)
+        return float((wins * np.logaddexp(0, -gap)).sum()), gradient
+
+    # The gradient sums to zero, and therefore the strengths do, too.
+    return minimize(loss, np.zeros(len(wins)), jac=True, options={"gtol": 1e-7}).x
+
+
+def krippendorff_alpha(counts: Floats) -> float:
+    """Return Krippendorff's alpha for categories without order.
+
+    Args:
+        counts: (units, categories), how many raters chose each category. Units with fewer than
+            two answers are ignored.
+
+    Returns:
+        1 for perfect agreement, 0 for agreement by chance; NaN if no unit has two answers. Also 1
+        if all answers are of one category, because there is no disagreement.
+    """
+    counts = counts[counts.sum(1) >= 2]
+    answers = counts.sum(1)
+    total = answers.sum()
+    if total < 2:
+        return math.nan
+    agreeing = (counts * (counts - 1)).sum(1) / (answers - 1)
+    margin = counts.sum(0)
+    expected = 1 - (margin * (margin - 1)).sum() / (total * (total - 1))
+    return 1.0 if expected == 0 else float(1 - (1 - agreeing.sum() / total) / expected)
+
+
+def spearman(first: ArrayLike, second: ArrayLike) -> float:
+    """Return Spearman's rank correlation; NaN for fewer than three pairs or a constant side."""
+    from scipy.stats import spearmanr
+
+    if np.size(first) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(spearmanr(first, second).statistic)

@@ -184,11 +184,9 @@ def _write(out: Path, plan: StudyPlan, methods: list[str], trials: dict[str, Any
     write_text(out / "key.json", json.dumps({**head, **body}, indent=1) + "\n")
     page = {
         **head,
-        "title": plan.title,
         "questions": questions,
-        "ties": plan.ties,
         "trialsPerRater": plan.trials_per_rater,
-        "repeats": plan.repeats,
+        **{name: getattr(plan, name) for name in ("title", "ties", "repeats")},
         # Everyone gets the trials whose group is null; only this tells a catch trial from a pair.
         "trials": [
             {"id": trial, "group": entry.get("group")} | dict(sorted(entry["videos"].items()))

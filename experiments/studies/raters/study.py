@@ -21,7 +21,7 @@ PLAN = {
 
 
 class _Named(argparse.Action):
-    """Collect NAME=VALUE in a dictionary."""
+    """Collect NAME=VALUE in a dictionary; the options' ``const`` converts values."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
         name, _, value = values.partition("=")
@@ -30,7 +30,7 @@ class _Named(argparse.Action):
             raise argparse.ArgumentError(
                 self, f"{values!r} is not {self.metavar} with a name of its own."
             )
-        setattr(namespace, self.dest, {**named, name: value})
+        setattr(namespace, self.dest, {**named, name: self.const(value)})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build = actions.add_parser("build", help="make the folder that participants open")
     build.add_argument("out", type=Path, help="new folder for the study")
     text = "a method and its folder of videos with sound; equal file names are compared (repeat)"
-    build.add_argument("--method", action=_Named, default={}, metavar="NAME=FOLDER", help=text)
+    build.add_argument(
+        "--method", action=_Named, const=Path, default={}, metavar="NAME=FOLDER", help=text
+    )
     text = "question about every pair (repeat; default: Which dance fits the music better?)"
-    build.add_argument("--question", action=_Named, default={}, metavar="NAME=TEXT", help=text)
+    build.add_argument(
+        "--question", action=_Named, const=str, default={}, metavar="NAME=TEXT", help=text
+    )
     for name, text in PLAN.items():
         default = getattr(StudyPlan, name)
         option, help_text = f"--{name.replace('_', '-')}", f"{text} (default: {default})"
@@ -54,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     analyze.add_argument("study", type=Path, help="the study's folder or its key.json")
     analyze.add_argument("--answers", type=Path, required=True, help="folder of JSON files")
     text = "per-clip scores of a method, as written by `dabfusion evaluate` (repeat)"
-    analyze.add_argument("--metrics", action=_Named, default={}, metavar="METHOD=CSV", help=text)
+    analyze.add_argument(
+        "--metrics", action=_Named, const=Path, default={}, metavar="METHOD=CSV", help=text
+    )
     analyze.add_argument("--out", type=Path, help="folder of the report (default: STUDY/report)")
     text = "share of catch trials; raters who fail more are excluded (default: 0.25)"
     analyze.add_argument("--max-failed", type=float, default=0.25, help=text)
@@ -62,31 +68,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action."""
-    return _build(args) if args.action == "build" else _analyze(args)
+    if args.action == "build":
+        from experiments.processes.progress import shown_progress
+        from experiments.studies.raters.build import StudyPlan, build_study
 
-
-def _build(args: argparse.Namespace) -> int:
-    from experiments.processes.progress import shown_progress
-    from experiments.studies.raters.build import StudyPlan, build_study
-
-    plan = StudyPlan(ties=args.ties, **{name: getattr(args, name) for name in PLAN})
-    if args.question:
-        plan = StudyPlan(**{**vars(plan), "questions": args.question})
-    methods = {name: Path(folder) for name, folder in args.method.items()}
-    with shown_progress("encoding videos") as progress:
-        page = build_study(args.out, methods, plan, progress)
-    print(f"Hand out: {page.parent}  (participants open {page.name})")
-    print(f"Keep to yourself: {args.out / 'key.json'}")
-    return 0
-
-
-def _analyze(args: argparse.Namespace) -> int:
+        options = {name: getattr(args, name) for name in ("ties", *PLAN)}
+        if args.question:
+            options["questions"] = args.question
+        with shown_progress("encoding videos") as progress:
+            page = build_study(args.out, args.method, StudyPlan(**options), progress)
+        print(f"Hand out: {page.parent}  (participants open {page.name})")
+        print(f"Keep to yourself: {args.out / 'key.json'}")
+        return 0
     from experiments.studies.raters.analysis import analyze_study
     from experiments.studies.raters.answers import load_key
     from experiments.studies.raters.report import write_report
 
-    metrics = {name: Path(path) for name, path in args.metrics.items()}
-    analysis = analyze_study(load_key(args.study), args.answers, metrics, args.max_failed)
+    analysis = analyze_study(load_key(args.study), args.answers, args.metrics, args.max_failed)
     folder = args.study if args.study.is_dir() else args.study.parent
     report = write_report(analysis, args.out or folder / "report")
     print(report.read_text("utf-8"))

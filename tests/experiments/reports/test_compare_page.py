@@ -10,7 +10,7 @@ import pytest
 from runs_on_disk import add_evaluation, add_sample, make_run
 
 from experiments.config.load import load_settings, to_dict
-from experiments.reports.compare import CompareOptions, compare_runs
+from experiments.reports.compare import compare_runs
 
 OVERLAPS = """(selector) => {
   const boxes = [...document.querySelectorAll(selector)]
@@ -45,7 +45,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, video: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def report(runs: Path) -> Path:
-    return compare_runs([runs], runs / "report.html", CompareOptions(draws=200)).path
+    return compare_runs([runs], runs / "report.html", draws=200).path
 
 
 def wait_for_lines(page: Any, count: int) -> None:
@@ -106,7 +106,7 @@ def test_bold_only_where_the_interval_leaves_out_zero(
         run = make_run(tmp_path / name, {"seed": gain})
         scores = {"sure": [v * gain for v in sure], "unsure": [v * gain for v in unsure]}
         add_evaluation(run, "p", {**scores, "same": [0.2] * 8})
-    out = compare_runs([tmp_path], tmp_path / "r.html", CompareOptions()).path
+    out = compare_runs([tmp_path], tmp_path / "r.html").path
     page = open_page(out.as_uri())
     assert page.locator(".difference").count() == 3
     assert page.locator(".difference.clear").all_inner_texts() == ["+0.150 [0.150, 0.150]"]
@@ -119,7 +119,7 @@ def test_curves_are_smoothed_grouped_and_read_by_pointing(
         for beats in ("none", "frame"):
             settings = {"seed": seed, "music": {"beats": beats}}
             make_run(tmp_path / f"{beats}{seed}", settings, seed=seed)
-    page = open_page(compare_runs([tmp_path], tmp_path / "r.html", CompareOptions()).path.as_uri())
+    page = open_page(compare_runs([tmp_path], tmp_path / "r.html").path.as_uri())
     wait_for_lines(page, 6)  # of each group the mean and both edges of its band
     assert [text.strip() for text in page.locator("#legend span").all_inner_texts()] == [
         "beats=frame (3 seeds)",
@@ -144,7 +144,7 @@ def test_videos_play_in_sync_with_one_sound(
     runs: Path, open_page: Callable[..., Any], embed_mb: float
 ) -> None:
     out = runs / f"embed-{embed_mb}.html"
-    done = compare_runs([runs], out, CompareOptions(embed_mb=embed_mb, draws=50))
+    done = compare_runs([runs], out, embed_mb=embed_mb, draws=50)
     assert (done.videos, done.embedded) == (8, embed_mb > 0)
     page = open_page(out.as_uri())
     clip = page.locator(".clip >> nth=0")
@@ -178,7 +178,7 @@ def test_names_stay_visible_and_controls_come_first(
     for name in "ab":
         scores |= {"half_beat_off": [-0.1, 0.0], "corrected": [0.5, 0.4]}
         add_evaluation(make_run(tmp_path / name, {"seed": name}), "p", scores)
-    page = open_page(compare_runs([tmp_path], tmp_path / "r.html", CompareOptions()).path.as_uri())
+    page = open_page(compare_runs([tmp_path], tmp_path / "r.html").path.as_uri())
     keys = page.locator("#scores .scores .key").all_inner_texts()
     assert keys == ["corrected", "half_beat_off"]
     heads = page.locator("#scores .scores .sort").all_inner_texts()
@@ -228,9 +228,7 @@ def test_names_from_disk_cannot_break_the_page(
     run = make_run(tmp_path / "a<b>&'\"", {"data": "</script><script>alert(1)</script>"})
     make_run(tmp_path / "plain", {"data": "x"})
     add_evaluation(run, "</script>", {"<i>": [1.0, 2.0]})
-    page = open_page(
-        compare_runs([tmp_path], tmp_path / "r.html", CompareOptions(draws=20)).path.as_uri()
-    )
+    page = open_page(compare_runs([tmp_path], tmp_path / "r.html", draws=20).path.as_uri())
     assert "a<b>&'\"" in page.inner_text("#runs")
     assert "</script><script>alert(1)</script>" in page.inner_text("#settings")
 
@@ -238,7 +236,7 @@ def test_names_from_disk_cannot_break_the_page(
 def test_moved_page_with_its_runs_still_plays(
     runs: Path, tmp_path: Path, open_page: Callable[..., Any]
 ) -> None:
-    compare_runs([runs], runs / "linked.html", CompareOptions(embed_mb=0, draws=20))
+    compare_runs([runs], runs / "linked.html", embed_mb=0, draws=20)
     assert str(runs) not in (runs / "linked.html").read_text()
     moved = tmp_path / "moved"
     shutil.move(runs, moved)
@@ -262,7 +260,7 @@ def test_fifty_runs_in_twenty_seconds(
         for clip in range(8):
             add_sample(run, video, f"clip{clip}")
     started = time.perf_counter()
-    done = compare_runs([tmp_path], tmp_path / "report.html", CompareOptions())
+    done = compare_runs([tmp_path], tmp_path / "report.html")
     built = time.perf_counter() - started
     started = time.perf_counter()
     page = open_page(done.path.as_uri())

@@ -10,20 +10,18 @@ from runs_on_disk import add_evaluation, make_run
 
 from experiments import cli
 from experiments.errors import SettingsError
-from experiments.reports.compare import CompareOptions, compare_runs
-from experiments.reports.curves import chart_data, thin
-from experiments.reports.metric_names import best_runs, metric_title
-from experiments.reports.runs import (
+from experiments.reports.compare import (
+    chart_data,
+    compare_runs,
     differing_settings,
-    find_runs,
-    read_run,
-    read_runs,
-    run_names,
+    link_to,
     seed_groups,
+    shown_clips,
+    thin,
 )
-from experiments.reports.scores import last_values, score_tables
+from experiments.reports.runs import find_runs, read_run, read_runs, run_names
+from experiments.reports.scores import best_runs, last_values, metric_title, score_tables
 from experiments.reports.tables import format_number, format_seconds
-from experiments.reports.videos import link_to, shown_clips
 from metrics.functional.bootstrap import t_interval
 
 
@@ -52,7 +50,7 @@ def test_an_unknown_baseline_is_refused(tmp_path: Path) -> None:
     for name in "ab":
         make_run(tmp_path / name, {})
     with pytest.raises(SettingsError, match='"c" is not one of the runs; their names are a, b'):
-        compare_runs([tmp_path], tmp_path / "page.html", CompareOptions(baseline="c"))
+        compare_runs([tmp_path], tmp_path / "page.html", baseline="c")
     assert cli.main(["compare", str(tmp_path), "--clips", "-1"]) == 2
 
 
@@ -60,8 +58,8 @@ def test_linked_videos_have_addresses_whatever_they_are_called(tmp_path: Path) -
     run = make_run(tmp_path / "run #1", {})
     (run / "samples").mkdir()
     (run / "samples" / "0000100-100% dance.mp4").touch()
-    (clip,) = shown_clips([read_run(run, "run")], 8)
-    address = link_to(clip.videos[0][1].path, tmp_path / "page.html")
+    (videos,) = shown_clips([read_run(run, "run")], 8).values()
+    address = link_to(videos[0][1].path, tmp_path / "page.html")
     assert address == "run%20%231/samples/0000100-100%25%20dance.mp4"
 
 
@@ -125,15 +123,15 @@ def test_clips_of_other_data_are_other_clips(tmp_path: Path) -> None:
             (run / "samples" / f"0000020-{clip}.mp4").touch()
     runs = [read_run(tmp_path / name, name) for name in "abc"]
     found = [
-        (clip.title, [(run.name, sample.step) for run, sample in clip.videos])
-        for clip in shown_clips(runs, 8)
+        (title, [(run.name, sample.step) for run, sample in videos])
+        for title, videos in shown_clips(runs, 8).items()
     ]
     assert found == [
         ("one · data d1", [("a", 20), ("b", 20)]),
         ("two", [("a", 20), ("b", 20)]),
         ("one · data d2", [("c", 20)]),
     ]
-    assert [clip.title for clip in shown_clips(runs, 2)] == ["one", "two"]
+    assert list(shown_clips(runs, 2)) == ["one", "two"]
 
 
 def test_numbers_keep_the_digits_they_need() -> None:

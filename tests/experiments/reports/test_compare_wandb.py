@@ -12,7 +12,7 @@ from runs_on_disk import add_evaluation, make_run
 from experiments.errors import SettingsError
 from experiments.reports.runs import read_run
 from experiments.reports.scores import score_tables
-from experiments.reports.wandb_report import plan_report, report_blocks
+from experiments.reports.wandb_report import report_blocks
 
 PROGRAM = """
 import sys
@@ -31,28 +31,26 @@ def logged_run(folder: Path, run_id: str, wandb: str = "online") -> Path:
 
 
 def test_report_shows_scores_and_the_runs_that_were_logged(tmp_path: Path) -> None:
+    reports = pytest.importorskip("wandb_workspaces.reports.v2")
     for name, run_id, wandb in (("a", "id1", "online"), ("b", "id2", "off"), ("c", "id3", "auto")):
         logged_run(tmp_path / name, run_id, wandb)
     runs = [read_run(tmp_path / name, name) for name in "abc"]
-    plan = plan_report(runs, score_tables(runs, draws=50))
-    assert plan.run_ids == ("id1", "id3")
-    assert plan.curves == ("val/align_corrected", "train/loss")
-    assert "| b | 4 | 0.200 [0.200, 0.200] |" in plan.scores
-    assert "jerk" not in plan.scores
-    with pytest.raises(SettingsError, match="None of the runs was logged"):
-        plan_report([runs[1]], [])
-
-
-def test_report_is_built_without_a_server(tmp_path: Path) -> None:
-    reports = pytest.importorskip("wandb_workspaces.reports.v2")
-    runs = [read_run(logged_run(tmp_path / "a", "id1"), "a")]
-    blocks = report_blocks(plan_report(runs, score_tables(runs, draws=50)), "project")
+    blocks = report_blocks(runs, score_tables(runs, draws=50), "project")
+    (scores,) = [block.text for block in blocks if isinstance(block, reports.MarkdownBlock)]
+    assert "| b | 4 | 0.200 [0.200, 0.200] |" in scores
+    assert "jerk" not in scores
     grids = [block for block in blocks if isinstance(block, reports.PanelGrid)]
     assert [type(grid.panels[0]).__name__ for grid in grids] == [
         "RunComparer", "LinePlot", "MediaBrowser",
     ]  # fmt: skip
     assert [panel.title for panel in grids[1].panels] == ["val/align_corrected", "train/loss"]
-    assert {grid.runsets[0].filters for grid in grids} == {"ID in ['id1']"}
+    assert {grid.runsets[0].filters for grid in grids} == {"ID in ['id1', 'id3']"}
+
+
+def test_report_of_runs_that_were_not_logged_is_refused(tmp_path: Path) -> None:
+    run = read_run(logged_run(tmp_path / "b", "id2", "off"), "b")
+    with pytest.raises(SettingsError, match="None of the runs was logged"):
+        report_blocks([run], [], "project")
 
 
 def test_report_is_refused_in_a_sentence_without_an_account(tmp_path: Path) -> None:

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from experiments.errors import SettingsError
-from experiments.studies.raters.analysis import Analysis, AnalysisOptions, analyze_study
-from experiments.studies.raters.answers import FORMAT, VERSION, read_metric_scores
+from experiments.studies.raters.analysis import analyze_study
+from experiments.studies.raters.answers import HEAD, read_answers, read_metric_scores
 from experiments.studies.raters.report import show, write_report
 
 METHODS = ["base", "beats", "global"]
 TRUTH = {"base": -0.9, "beats": 0.9, "global": 0.0}
 CLIPS = [f"gBR_sBM_cAll_d04_mBR0_ch{n:02}" for n in range(1, 11)]
-OPTIONS = AnalysisOptions(draws=200)
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ def write_rater(
             {"trial": trial, "left": left, "repeat": False, "answers": {"fit": answer},
              "failed": False, "seconds": 12.0}
         )  # fmt: skip
-    data = {"format": FORMAT, "version": VERSION, "study": "s", "participant": name}
+    data = {**HEAD, "study": "s", "participant": name}
     folder.mkdir(exist_ok=True)
     text = json.dumps({**data, "finished": "2026-01-01", "answers": answers})
     (folder / f"{name}.json").write_text(text)
@@ -86,50 +85,53 @@ def write_metrics(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def analyze(key: dict[str, Any], answers: Path, **metrics: Path) -> Analysis:
-    return analyze_study(key, answers, metrics, OPTIONS)
+def analyze(key: dict[str, Any], answers: Path, **metrics: Path) -> dict[str, Any]:
+    return analyze_study(key, answers, metrics, draws=200)
 
 
 def test_finds_the_strengths_and_excludes_inattentive_raters(
     key: dict[str, Any], answers: Path, tmp_path: Path
 ) -> None:
     analysis = analyze(key, answers, **write_metrics(tmp_path))
-    assert sum(rater.used for rater in analysis.raters) == 21
-    question = analysis.questions[0]
-    assert question.votes == 21 * 30
-    assert [row.method for row in question.strengths] == ["beats", "global", "base"]
-    for row in question.strengths:
-        assert row.by_rater.low < TRUTH[row.method] < row.by_rater.high
-        assert row.independent.mean == pytest.approx(TRUTH[row.method], abs=0.3)
-    by_name = {(p.first, p.second): p for p in question.preferences}
-    rate = by_name["base", "beats"].rate
+    assert sum(rater["used"] for rater in analysis["raters"]) == 21
+    question = analysis["questions"][0]
+    assert question["votes"] == 21 * 30
+    assert [row["method"] for row in question["strengths"]] == ["beats", "global", "base"]
+    for row in question["strengths"]:
+        strength = row["log_strength"]
+        assert strength.low < TRUTH[row["method"]] < strength.high
+        assert strength.mean == pytest.approx(TRUTH[row["method"]], abs=0.3)
+    by_name = {(p["preferred"], p["to"]): p for p in question["preferences"]}
+    rate = by_name["base", "beats"]["rate"]
     assert rate.low < 1 / (1 + np.exp(1.8)) < rate.high
-    assert 0.05 < question.alpha.mean < 0.35
-    assert question.left_share.low < 0.5 < question.left_share.high
-    metrics = {row.metric: row for row in question.metrics}
+    assert 0.05 < question["alpha"].mean < 0.35
+    assert question["left_share"].mean == pytest.approx(0.5, abs=0.06)
+    metrics = {row["metric"]: row for row in question["metrics"]}
     assert set(metrics) == {"good", "inverse", "noise"}
-    assert question.metrics[0].metric == "good"
-    assert metrics["good"].spearman.low > 0.5
-    assert metrics["good"].accuracy.mean > 0.9
-    assert metrics["good"].system == 1
-    assert metrics["inverse"].spearman.mean == pytest.approx(-metrics["good"].spearman.mean)
-    assert metrics["inverse"].accuracy.mean == pytest.approx(1 - metrics["good"].accuracy.mean)
-    assert abs(metrics["noise"].spearman.mean) < 0.45
+    good, inverse = metrics["good"], metrics["inverse"]
+    assert question["metrics"][0] == good
+    assert good["rank_correlation"].low > 0.5
+    assert good["predicts_majority"].mean > 0.9
+    assert good["over_methods"] == 1
+    assert inverse["rank_correlation"].mean == pytest.approx(-good["rank_correlation"].mean)
+    assert inverse["predicts_majority"].mean == pytest.approx(1 - good["predicts_majority"].mean)
+    assert abs(metrics["noise"]["rank_correlation"].mean) < 0.45
 
 
 def test_order_of_methods_does_not_matter(
     key: dict[str, Any], answers: Path, tmp_path: Path
 ) -> None:
-    before = analyze(key, answers, **write_metrics(tmp_path)).questions[0]
+    before = analyze(key, answers, **write_metrics(tmp_path))["questions"][0]
     for entry in key["trials"].values():
         if entry["kind"] == "pair":
             entry["methods"] = {l: {"base": "zbase"}.get(m, m) for l, m in entry["methods"].items()}
     key["methods"] = ["beats", "global", "zbase"]
     renamed = {"zbase" if m == "base" else m: p for m, p in write_metrics(tmp_path).items()}
-    after = analyze(key, answers, **renamed).questions[0]
-    assert after.metrics[0].spearman.mean == pytest.approx(before.metrics[0].spearman.mean)
-    assert [s.independent.mean for s in after.strengths] == pytest.approx(
-        [s.independent.mean for s in before.strengths]
+    after = analyze(key, answers, **renamed)["questions"][0]
+    correlations = [q["metrics"][0]["rank_correlation"].mean for q in (before, after)]
+    assert correlations[0] == pytest.approx(correlations[1])
+    assert [row["log_strength"].mean for row in after["strengths"]] == pytest.approx(
+        [row["log_strength"].mean for row in before["strengths"]]
     )
 
 
@@ -141,16 +143,32 @@ def test_report_is_readable_and_json_is_strict(
     assert "21 of 24 raters used" in text
     assert "| beats |" in text
     assert "nan" not in text
-    assert (tmp_path / "report" / "strengths_fit.svg").exists()
     data = json.loads((tmp_path / "report" / "analysis.json").read_text(), parse_constant=int)
     assert len(data["questions"][0]["preferences"]) == 3
 
 
 def test_one_rater_has_no_interval_over_raters(key: dict[str, Any], tmp_path: Path) -> None:
     write_rater(tmp_path / "one", key, "r", np.random.default_rng(3), attentive=True)
-    preference = analyze(key, tmp_path / "one").questions[0].preferences[0]
-    assert show(preference.by_rater).endswith("[–]")
-    assert preference.rate.low < preference.rate.high
+    preference = analyze(key, tmp_path / "one")["questions"][0]["preferences"][0]
+    assert show(preference["rate"]).endswith("[–]")
+
+
+def test_two_methods_have_no_strengths(key: dict[str, Any], answers: Path) -> None:
+    for trial in [t for t, entry in key["trials"].items() if "global" in t]:
+        key["trials"][trial] |= {"kind": "check", "right": "a"}
+    question = analyze_study(key, answers, {}, max_failed=1.0, draws=20)["questions"][0]
+    assert [(p["preferred"], p["to"]) for p in question["preferences"]] == [("base", "beats")]
+    assert question["strengths"] == []
+
+
+def test_answers_about_videos_that_did_not_play_are_left_out(
+    key: dict[str, Any], answers: Path
+) -> None:
+    path = answers / "r5.json"
+    data = json.loads(path.read_text())
+    data["answers"][0]["failed"] = True
+    path.write_text(json.dumps(data))
+    assert (read_answers(key, answers)["rater"] == "r5").sum() == 30
 
 
 def test_mistakes_are_one_sentence(key: dict[str, Any], answers: Path, tmp_path: Path) -> None:
@@ -162,7 +180,7 @@ def test_mistakes_are_one_sentence(key: dict[str, Any], answers: Path, tmp_path:
     with pytest.raises(SettingsError, match="does not name the clips"):
         read_metric_scores(tmp_path / "plain.csv")
     (answers / "other.json").write_text(
-        json.dumps({"format": FORMAT, "version": VERSION, "study": "t", "participant": "x",
+        json.dumps({**HEAD, "study": "t", "participant": "x",
                     "answers": []})
     )  # fmt: skip
     with pytest.raises(SettingsError, match="belongs to study t"):

@@ -12,11 +12,11 @@ from experiments import cli
 from experiments.errors import SettingsError
 from experiments.studies.raters import study as raters
 from experiments.studies.raters.answers import load_key
-from experiments.studies.raters.build import Question, StudyPlan, build_study
+from experiments.studies.raters.build import StudyPlan, build_study
 
 CLIPS = ["gBR_one", "gBR_two"]
 PLAN = StudyPlan(
-    questions=(Question("fit", "Which dance fits the music better?"),),
+    questions={"fit": "Which dance fits the music better?"},
     trials_per_rater=0,
     checks=1,
     repeats=1,
@@ -133,9 +133,9 @@ def test_rater_end_to_end(study: Path, open_page: Callable[..., Any], tmp_path: 
     assert raters.run(parser.parse_args(["analyze", str(study), "--answers", str(answers)])) == 0
     analysis = json.loads((study / "report" / "analysis.json").read_text())
     assert [rater["checks_failed"] for rater in analysis["raters"]] == [0]
-    assert [rater["repeats_same"] for rater in analysis["raters"]] == [1]
+    assert [rater["repeats_same"] for rater in analysis["raters"]] == [1.0]
     preference = analysis["questions"][0]["preferences"][0]
-    assert (preference["first"], preference["answers"]) == ("ours", len(CLIPS))
+    assert (preference["preferred"], preference["answers"]) == ("ours", len(CLIPS))
     assert preference["rate"]["mean"] == 1.0
     assert "| ours | theirs | 2 | 1.00" in (study / "report" / "report.md").read_text()
 
