@@ -28,7 +28,7 @@ class _Named(argparse.Action):
         named = getattr(namespace, self.dest)
         if not name or not value or name in named:
             raise argparse.ArgumentError(
-                self, f"{values!r} is not {self.metavar} with a name of its own."
+                self, f"{values!r} is not {self.metavar} with a name of its own"
             )
         setattr(namespace, self.dest, {**named, name: self.const(value)})
 
