@@ -24,57 +24,53 @@ EXAMPLES = [
     "dabfusion evaluate --table scores/mine scores/theirs     # compare two evaluations",
 ]
 
+#: Options that take a number: type, smallest value, default, help.
+_NUMBERS = {
+    "size": (int, 16, 128, "longer side in pixels to scale videos to (128)"),
+    "fps": (float, 1, None, "frames a second (default: each video's own)"),
+    "seconds": (float, 0.1, None, "score only the first seconds of each video"),
+    "processes": (int, 1, 1, "videos scored at a time (1)"),
+}
+#: Options that take a path that must exist: metavar, help.
+_PATHS = {
+    "reference": (
+        "FOLDER",
+        "true videos to measure distances to; videos shorter than half the usual length are left "
+        "out of the distances, the others are cut to the shortest",
+    ),
+    "beats": ("FOLDER", "beat files NAME.txt to use instead of tracking"),
+    "extractor": (
+        "FILE",
+        "feature network for --reference: TorchScript, or .safetensors of `dabfusion study "
+        "features` (default: the included one, trained on rendered dancers)",
+    ),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("folder", nargs="*", type=Path, help="a folder of videos")
-    parser.add_argument(
-        "--reference",
-        type=Path,
-        metavar="FOLDER",
-        help="true videos to measure distances to; videos shorter than half the usual length are "
-        "left out of the distances, the others are cut to the shortest",
-    )
-    parser.add_argument(
-        "--paired",
-        action="store_true",
-        help="with --reference: PSNR and SSIM of each video and the true one of the same name",
-    )
-    parser.add_argument("--out", type=Path, help="folder to write (default: FOLDER/evaluation)")
-    parser.add_argument(
-        "--size", type=int, default=128, help="longer side in pixels to scale videos to (128)"
-    )
-    parser.add_argument("--fps", type=float, help="frames a second (default: each video's own)")
-    parser.add_argument("--seconds", type=float, help="score only the first seconds of each video")
-    parser.add_argument(
-        "--flow", choices=["farneback", "dis"], default="farneback", help="optical flow method"
-    )
-    parser.add_argument(
-        "--beats",
-        type=Path,
-        metavar="FOLDER",
-        help="beat files NAME.txt to use instead of tracking",
-    )
-    parser.add_argument(
-        "--extractor",
-        type=Path,
-        metavar="FILE",
-        help="feature network for --reference: TorchScript, or .safetensors of `dabfusion study "
-        "features` (default: the included one, trained on rendered dancers)",
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("folder", nargs="*", type=Path, help="a folder of videos")
+    for name, (metavar, text) in _PATHS.items():
+        add(f"--{name}", type=Path, metavar=metavar, help=text)
+    add(
         "--extractor-call",
         choices=["plain", "i3d"],
         default="plain",
         help="how that network is called (see metrics.extractors)",
     )
-    parser.add_argument("--processes", type=int, default=1, help="videos scored at a time (1)")
-    parser.add_argument(
-        "--table", nargs="+", type=Path, metavar="EVALUATION", help="compare evaluations in a table"
+    add(
+        "--paired",
+        action="store_true",
+        help="with --reference: PSNR and SSIM of each video and the true one of the same name",
     )
-    parser.add_argument(
-        "--mix", action="store_true", help="with --table: even if their protocols differ"
-    )
+    add("--out", type=Path, help="folder to write (default: FOLDER/evaluation)")
+    for name, (kind, _, default, text) in _NUMBERS.items():
+        add(f"--{name}", type=kind, default=default, help=text)
+    methods = ["farneback", "dis"]
+    add("--flow", choices=methods, default=methods[0], help="optical flow method")
+    add("--table", nargs="+", type=Path, metavar="EVALUATION", help="compare evaluations")
+    add("--mix", action="store_true", help="with --table: even if their protocols differ")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,16 +88,15 @@ def run(args: argparse.Namespace) -> int:
             f"{len(args.folder)} folders were given; expected one folder of videos, or --table "
             "with evaluations."
         )
-    for name, minimum in (("size", 16), ("fps", 1), ("seconds", 0.1), ("processes", 1)):
+    for name, (_, minimum, *_) in _NUMBERS.items():
         value = getattr(args, name)
-        if value is not None and not value >= minimum:
+        if value is not None and value < minimum:
             raise SettingsError(f"--{name} is {value}; expected at least {minimum}.")
     if args.paired and args.reference is None:
         raise SettingsError("--paired needs the true videos; add --reference FOLDER.")
-    for name in ("beats", "extractor", "reference"):
-        path = getattr(args, name)
-        if path is not None and not path.exists():
-            raise FileNotFoundError(2, "No such file or directory", str(path))
+    for path in (getattr(args, name) for name in _PATHS):
+        if path is not None:
+            path.stat()  # raises if there is none
     from experiments.config.run import RunSettings
     from experiments.processes.ranks import find_ranks, start_ranks
 
@@ -113,11 +108,10 @@ def run(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     from datamodules.files import describe_passed_over
     from experiments.errors import SettingsError
-    from experiments.evaluation.clips import clip_rows, summarize
+    from experiments.evaluation.clips import clip_rows
     from experiments.evaluation.folder import FolderOptions, list_videos, score_folder, videos_in
-    from experiments.evaluation.paired import PROTOCOL, find_partners
-    from experiments.evaluation.protocol import build_protocol, cell, write_evaluation
-    from experiments.evaluation.reference import compare_folders
+    from experiments.evaluation.protocol import cell, folder_facts, write_evaluation
+    from experiments.evaluation.reference import PAIRED_PROTOCOL, compare_folders, find_partners
     from experiments.processes.progress import shown_progress
     from experiments.processes.ranks import is_main_rank
 
@@ -148,27 +142,20 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
         compared = compare_folders(videos, true, options, args.extractor, args.extractor_call)
         for failure in compared.left_out:
             print(f"Left out of the distances: {failure.name}: {failure.reason}", file=sys.stderr)
-    rows = clip_rows(scores.clips)
-    means = summarize(rows)
-    reference = compared.protocol if compared else None
-    protocol = build_protocol(scores, options, reference, PROTOCOL if args.paired else None)
-    distances = compared.distances if compared else {}
-    write_evaluation(
+    facts = folder_facts(scores, options) | {"reference": compared and compared.protocol}
+    digest, means = write_evaluation(
         out,
-        protocol,
-        rows,
-        means,
-        distances,
+        clip_rows(scores.clips),
+        facts | ({"paired": PAIRED_PROTOCOL} if args.paired else {}),
+        compared and compared.distances,
         failures=[vars(failure) for failure in scores.failures],
-        left_out_of_distances=[
-            vars(failure) for failure in (compared.left_out if compared else [])
-        ],
+        left_out_of_distances=[vars(failure) for failure in compared.left_out] if compared else [],
         passed_over=[{"name": str(p.path), "reason": p.reason} for p in passed_over],
     )
-    print(f"{len(rows)} videos, {len(scores.failures)} left out, protocol {protocol['hash']}")
+    print(f"{len(scores.clips)} videos, {len(scores.failures)} left out, protocol {digest}")
     if passed_over:
         print(describe_passed_over(passed_over))
-    for name, value in {**means, **distances}.items():
+    for name, value in means.items():
         print(f"  {name:20}{cell(value)}")
     print(f"Written to {out}: clips.csv, clips.parquet, scores.json, protocol.json")
     return 0

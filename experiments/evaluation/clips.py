@@ -10,14 +10,16 @@ Motion is measured from the frames, so methods are compared by what a viewer see
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from metrics.functional.beats import keep_inside
 from metrics.functional.bootstrap import Interval, cluster_bootstrap
+from metrics.functional.controls import align_across
 from metrics.functional.matching import av_align, beat_f1, beat_f1_corrected, local_peaks
 from metrics.functional.motion import MotionSignal
 from metrics.functional.motion_video import motion_and_magnitude, motion_from_video
@@ -28,8 +30,8 @@ from metrics.functional.warping import signal_jerk
 from metrics.motion_music_alignment import clip_scores
 from metrics.motion_source import beats_of
 
-#: Number of clips with other music whose beats each clip is scored with.
-OTHER_CLIPS = 16
+#: Number of other songs whose beats each clip is scored with.
+OTHER_SONGS = 16
 Row = dict[str, Any]
 
 
@@ -74,12 +76,11 @@ def score_clips(
         return score_motion(signal, fps, music_beats, names, music_ids)
     signal, magnitude = motion_and_magnitude(frames, fps, method=flow)
     clips = score_motion(signal, fps, music_beats, names, music_ids)
-    heard = keep_inside(onsets, torch.tensor([0.0, frames.shape[1] / fps]))
-    found = av_align(heard, local_peaks(magnitude, fps).to(heard), fps)
-    return [
-        replace(clip, scores={**clip.scores, "av_align": float(value)})
-        for clip, value in zip(clips, found, strict=True)
-    ]
+    onsets = keep_inside(onsets, torch.tensor([0.0, frames.shape[1] / fps]))
+    found = av_align(onsets, local_peaks(magnitude, fps).to(onsets), fps)
+    for clip, value in zip(clips, found, strict=True):
+        clip.scores["av_align"] = float(value)
+    return clips
 
 
 def score_motion(
@@ -89,18 +90,7 @@ def score_motion(
     names: Sequence[str],
     music_ids: Sequence[str],
 ) -> list[ScoredClip]:
-    """Score clips whose motion is already known, for instance from latent flow.
-
-    Args:
-        signal: Motion of B clips.
-        fps: Frames a second.
-        music_beats: Beats (B, N) in seconds from each clip's first frame, padded with NaN.
-        names: Name of each clip.
-        music_ids: Music id of each clip.
-
-    Raises:
-        ValueError: Different numbers of clips, beats, names and music ids.
-    """
+    """Score B clips whose motion is known, for instance from latent flow; see `score_clips`."""
     counts = {len(signal.speed), len(music_beats), len(names), len(music_ids)}
     if len(counts) != 1:
         raise ValueError(
@@ -134,51 +124,34 @@ def score_motion(
 
 
 def clip_rows(clips: Sequence[ScoredClip]) -> list[Row]:
-    """Return one dictionary a clip: name, music, scores, and the score with other music.
+    """Return one dictionary a clip, by name: name, music, scores, and the score with other music.
 
-    `other_music` is the mean corrected score with the beats of up to 16 clips of other songs,
-    evenly taken from the clips in order of their names, and `other_difference` the corrected score
-    minus `other_music`; both are NaN if all clips have the same song. Beats are those of the first
-    seconds of the other clip, so the clips of one method should have the same length.
+    `other_music` is the mean corrected score with the beats of one clip of each other song: the
+    first by name of each of up to 16 songs, evenly taken from all; `other_difference` is the
+    corrected score minus `other_music`. Both are NaN if all clips have the same song. Beats are
+    those of the other clip's first seconds, so the clips should have the same length.
     """
     ordered = sorted(clips, key=lambda clip: clip.name)
+    songs: dict[str, ScoredClip] = {}
+    for clip in ordered:
+        songs.setdefault(clip.music_id, clip)
     rows: list[Row] = []
     for clip in ordered:
-        others = [other for other in ordered if other.music_id != clip.music_id]
-        picked = others[:: max(1, -(-len(others) // OTHER_CLIPS))]
-        wrong = _with_other_music(clip, picked)
-        rows.append(
-            {
-                "clip": clip.name,
-                "music_id": clip.music_id,
-                **clip.scores,
-                "other_music": wrong,
-                "other_difference": clip.scores["corrected"] - wrong,
-            }
-        )
+        others = [song.music_beats for music, song in songs.items() if music != clip.music_id]
+        wrong = float("nan")
+        if others:
+            picked = others[:: -(-len(others) // OTHER_SONGS)]
+            beats = pad_sequence(picked, batch_first=True, padding_value=torch.nan)
+            found = align_across(clip.motion_beats[None], beats, clip.window[None])
+            wrong = float(found.corrected.mean())
+        difference = clip.scores["corrected"] - wrong
+        controls = {"other_music": wrong, "other_difference": difference}
+        rows.append({"clip": clip.name, "music_id": clip.music_id, **clip.scores, **controls})
     return rows
 
 
-def _with_other_music(clip: ScoredClip, others: Sequence[ScoredClip]) -> float:
-    from metrics.functional.controls import align_across
-
-    if not others:
-        return float("nan")
-    beats = torch.nn.utils.rnn.pad_sequence(
-        [other.music_beats for other in others], batch_first=True, padding_value=torch.nan
-    )
-    found = align_across(clip.motion_beats[None], beats, clip.window[None])
-    return float(found.corrected.mean())
-
-
 def summarize(rows: Sequence[Row], draws: int = 2000, seed: int = 0) -> dict[str, Interval]:
-    """Return the mean of every score with its 95% bootstrap interval, resampled by song.
-
-    Args:
-        rows: From `clip_rows`.
-        draws: Number of bootstrap draws.
-        seed: Seed of the draws.
-    """
+    """Return the mean of every score with its 95% bootstrap interval, resampled by song."""
     music = [str(row["music_id"]) for row in rows]
     names = [key for key, value in (rows[0] if rows else {}).items() if isinstance(value, float)]
     return {

@@ -44,15 +44,11 @@ class Evaluation:
 
 
 def read_clip_scores(path: Path) -> tuple[list[str] | None, list[str] | None, DataFrame]:
-    """Read a per-clip CSV.
+    """Read a per-clip CSV with a header.
 
     Returns:
         Names of the clips and of their songs, None without such a column, and the columns that
         contain numbers (NaN where a cell does not).
-
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: The file is not a CSV with a header.
     """
     import pandas
 
@@ -74,20 +70,27 @@ def read_evaluation(folder: Path) -> Evaluation:
     """Read an evaluation and verify that its files belong together.
 
     Raises:
-        SettingsError: The folder holds no evaluation, or one of another format, or one whose
+        SettingsError: The folder holds no evaluation, or one of a newer format, or one whose
             protocol was changed by hand.
     """
     try:
         protocol = json.loads((folder / "protocol.json").read_text("utf-8"))
         summary = json.loads((folder / "scores.json").read_text("utf-8"))
-        stated, version = protocol["hash"], protocol["format"]
-        means = {
-            name: _interval(value)
-            for name, value in {**summary["means"], **summary["distances"]}.items()
-        }
         clips, music, table = read_clip_scores(folder / "clips.csv")
-        matching = stated == summary["protocol_hash"]
-        failures = summary["failures"]
+        clips = clips or [str(number) for number in range(len(table))]
+        evaluation = Evaluation(
+            protocol=protocol,
+            protocol_hash=protocol["hash"],
+            clips=tuple(clips),
+            music=tuple(music or clips),
+            scores={str(name): tuple(table[name].tolist()) for name in table},
+            means={
+                name: _interval(value)
+                for name, value in {**summary["means"], **summary["distances"]}.items()
+            },
+            failures=summary["failures"],
+        )
+        version, stated = protocol["format"], summary["protocol_hash"]
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise SettingsError(
@@ -97,22 +100,18 @@ def read_evaluation(folder: Path) -> Evaluation:
         raise SettingsError(
             f'"{folder}" holds no readable evaluation ({error}); run `dabfusion evaluate` again.'
         ) from error
-    if version != FORMAT:
+    if version not in range(1, FORMAT + 1):
         raise SettingsError(
-            f'"{folder}" holds an evaluation of format {version}, but this version reads format '
-            f"{FORMAT}; run `dabfusion evaluate` again."
+            f'"{folder}" holds an evaluation of format {version}, but this version reads formats '
+            f"1 to {FORMAT}; run `dabfusion evaluate` again."
         )
-    bare = {key: value for key, value in protocol.items() if key != "hash"}
-    if not matching or protocol_hash(bare) != stated:
+    content = {key: value for key, value in protocol.items() if key != "hash"}
+    if not protocol_hash(content) == evaluation.protocol_hash == stated:
         raise SettingsError(
             f'"{folder}" holds a protocol that does not belong to its scores; run `dabfusion '
             "evaluate` again."
         )
-    clips = clips or [str(number) for number in range(len(table))]
-    columns = {str(name): tuple(table[name].tolist()) for name in table}
-    return Evaluation(
-        protocol, stated, tuple(clips), tuple(music or clips), columns, means, failures
-    )
+    return evaluation
 
 
 def read_evaluations(folder: Path) -> list[Evaluation]:
@@ -125,14 +124,7 @@ def read_evaluations(folder: Path) -> list[Evaluation]:
 
 
 def score_table(folders: Sequence[Path], mix: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Compare evaluations side by side.
-
-    Args:
-        folders: Evaluations, or run folders that hold one.
-        mix: Whether to show them although their protocols differ.
-
-    Returns:
-        Header and rows of a table.
+    """Return header and rows of a table of evaluations, or of run folders that hold one.
 
     Raises:
         SettingsError: Protocols differ and `mix` is not set; all differences are named.
@@ -140,36 +132,27 @@ def score_table(folders: Sequence[Path], mix: bool = False) -> tuple[list[str], 
     places = [inner if (inner := f / "evaluation").is_dir() else f for f in folders]
     read = [read_evaluation(place) for place in places]
     first = read[0].protocol
-    for folder, evaluation in zip(folders, read, strict=True):
-        protocol = evaluation.protocol
-        if protocol["hash"] != first["hash"] and not mix:
-            different = [
-                f"{key} {_brief(first.get(key))} and {_brief(protocol.get(key))}"
-                for key in sorted({*first, *protocol} - {"hash"})
-                if first.get(key) != protocol.get(key)
-            ]
+    names = [name for name in HEADLINES if any(name in found.means for found in read)]
+    rows = []
+    for folder, found in zip(folders, read, strict=True):
+        different = [
+            f"{key} {_brief(first.get(key))} and {_brief(found.protocol.get(key))}"
+            for key in sorted({*first, *found.protocol} - {"hash"})
+            if first.get(key) != found.protocol.get(key)
+        ]
+        if different and not mix:
             raise SettingsError(
                 f'"{folders[0]}" and "{folder}" were scored by different protocols '
                 f"({'; '.join(different)}); evaluate them alike, or add --mix."
             )
-    names = [name for name in HEADLINES if any(name in found.means for found in read)]
-    rows = [
-        [
-            str(folder),
-            str(len(found.clips)),
-            *(cell(found.means.get(name)) for name in names),
-            found.protocol_hash,
-        ]
-        for folder, found in zip(folders, read, strict=True)
-    ]
+        values = [cell(found.means.get(name)) for name in names]
+        rows.append([str(folder), str(len(found.clips)), *values, found.protocol_hash])
     return ["evaluation", "clips", *names, "protocol"], rows
 
 
 def _interval(value: Mapping[str, Any]) -> Interval:
-    mean, low, high = (
-        math.nan if value[key] is None else float(value[key]) for key in ("mean", "low", "high")
-    )
-    return Interval(mean, low, high, value.get("clips", 0), value.get("clusters", 0))
+    ends = (math.nan if value[key] is None else value[key] for key in ("mean", "low", "high"))
+    return Interval(*map(float, ends), value.get("clips", 0), value.get("clusters", 0))
 
 
 def _brief(value: object) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from datamodules.aist_names import music_in, tempo_of
@@ -18,7 +19,7 @@ from datamodules.errors import DataError
 from datamodules.files import PassedOver, describe_passed_over, find_videos
 from experiments.config.run import RunSettings
 from experiments.evaluation.clips import ScoredClip, score_clips
-from experiments.evaluation.guarded import GuardedProcess
+from experiments.evaluation.guarded import Failure, GuardedProcess
 from experiments.processes.ranks import SINGLE_PROCESS, Ranks
 from experiments.processes.share import share_work
 from metrics.functional.optical_flow import FlowMethod
@@ -26,8 +27,6 @@ from metrics.functional.warping import warp_errors_of_video
 
 #: Sampling rate in hertz at which onsets are detected for AV-Align.
 ONSET_RATE = 22050
-#: What decoding a damaged file may raise.
-DECODING_ERRORS = (OSError, ValueError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,13 @@ class FolderOptions:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A video that could not be scored, and why."""
+class Reading:
+    """How many frames of a video are read, at which rate and size in pixels."""
 
-    name: str
-    reason: str
-
-    @classmethod
-    def from_error(cls, name: str, error: BaseException) -> Failure:
-        """Return the failure of a video that raised an error."""
-        return cls(name, " ".join(str(error).split()) or type(error).__name__)
+    frames: int
+    fps: float
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -65,15 +61,14 @@ class FolderScores:
 
     clips: list[ScoredClip]
     failures: list[Failure]
-    kinds: dict[str, list[str]]
-    """Frame rates, sizes and lengths that occurred, as text."""
-    beat_sources: dict[str, int]
-    """Number of videos whose beats were tracked, and of those that came with a file."""
+    read: dict[str, Any]
+    """Frame rates, sizes and lengths (`fps`, `size`, `frames`) that occurred, as text, and the
+    number of videos whose `beats` were tracked or came with a file."""
 
 
-def videos_in(folder: Path, exclude: Path | None = None) -> dict[str, Path]:
+def videos_in(folder: Path) -> dict[str, Path]:
     """Return the videos in a folder by name; see `list_videos`."""
-    return list_videos(folder, exclude)[0]
+    return list_videos(folder)[0]
 
 
 def list_videos(
@@ -90,54 +85,42 @@ def list_videos(
         the files and folders that were passed over.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        NotADirectoryError: It is a file.
+        OSError: It cannot be read.
         DataError: It holds no videos, or the samples of a run, which show the true and the
             generated dance side by side.
     """
-    if not folder.exists():
-        raise FileNotFoundError(2, "No such file or directory", str(folder))
-    if not folder.is_dir():
-        raise NotADirectoryError(20, "Not a directory", str(folder))
+    os.scandir(folder).close()  # raises what prevents it from being read
     paths, passed_over = find_videos(folder, exclude)
-    run = next((place for path in paths if (place := _run_of(path)) is not None), None)
-    if run is not None:
-        raise DataError(
-            f"{run} is a run, whose samples show the true and the generated dance side by side; "
-            "score its model with `dabfusion study heldout`, or give a folder of videos."
-        )
+    for path in paths:
+        run = path.parent.parent
+        if path.parent.name == "samples" and (run / "config.yaml").is_file():
+            raise DataError(
+                f"{run} is a run, whose samples show the true and the generated dance side by "
+                "side; score its model with `dabfusion study heldout`, or give a folder of videos."
+            )
     if not paths:
         raise DataError(
             f"{folder} holds no videos (.mp4, .mov, .mkv, ...); give a folder of videos with "
             f"sound. {describe_passed_over(passed_over)}".rstrip()
         )
-    plain = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
-    taken = Counter(plain)
-    found = {
-        name if taken[name] == 1 else path.relative_to(folder).as_posix(): path
-        for name, path in zip(plain, paths, strict=True)
+    full = {path: path.relative_to(folder) for path in paths}
+    taken = Counter(name.with_suffix("") for name in full.values())
+    videos = {
+        (name if taken[name.with_suffix("")] > 1 else name.with_suffix("")).as_posix(): path
+        for path, name in full.items()
     }
-    return found, passed_over
-
-
-def _run_of(video: Path) -> Path | None:
-    """Return the run whose `samples` folder holds a video, if there is one."""
-    run = video.parent.parent
-    return run if video.parent.name == "samples" and (run / "config.yaml").is_file() else None
+    return videos, passed_over
 
 
 def music_of(name: str) -> str | None:
     """Return the AIST music id that a video's name holds anywhere in it, or None."""
     stem = name.rsplit("/", 1)[-1]
     words = "".join(letter if letter.isalnum() else " " for letter in stem).split()
-    found = (music_in(word) for word in [stem, *words])
-    return next((music for music in found if music), None)
+    return next((music for word in [stem, *words] if (music := music_in(word))), None)
 
 
 #: Scores by name, of a video's name and its frames (T, 3, H, W) uint8.
 MoreScores = Callable[[str, Tensor], dict[str, float]]
-#: A scored clip, its frame rate, size and length as text, and the source of its beats.
-_Scored = tuple[ScoredClip, Mapping[str, str], str]
 
 
 def score_folder(
@@ -159,53 +142,50 @@ def score_folder(
     scoring = options or FolderOptions()
     found = videos_in(videos) if isinstance(videos, Path) else videos
     with GuardedProcess() as guarded:
-
-        def work(video: tuple[str, Path]) -> _Scored | Failure:
-            name, path = video
-            try:
-                clip, kind, source = guarded.call(_score_video, name, path, scoring, more)
-            except DECODING_ERRORS as error:
-                return Failure.from_error(name, error)
-            return _convert(clip, torch.from_numpy), kind, source
-
-        run = RunSettings(accelerator="cpu")
-        done = share_work(list(found.items()), work, run=run, ranks=ranks, progress=progress)
+        done = share_work(
+            list(found.items()),
+            lambda video: guarded.attempt(video[0], _score_video, *video, scoring, more),
+            run=RunSettings(accelerator="cpu"),
+            ranks=ranks,
+            progress=progress,
+        )
     scored = [result for result in done if not isinstance(result, Failure)]
-    kinds = {key: sorted({kind[key] for _, kind, _ in scored}) for key in ("fps", "size", "frames")}
-    sources = Counter(source for _, _, source in scored)
-    return FolderScores(
-        clips=[clip for clip, _, _ in scored],
-        failures=[result for result in done if isinstance(result, Failure)],
-        kinds=kinds,
-        beat_sources={source: sources[source] for source in ("tracked", "file")},
-    )
+    read: dict[str, Any] = {
+        key: sorted({facts[key] for _, facts in scored}) for key in ("fps", "size", "frames")
+    }
+    read["beats"] = dict(Counter(facts["beats"] for _, facts in scored))
+    failures = [result for result in done if isinstance(result, Failure)]
+    return FolderScores([clip for clip, _ in scored], failures, read)
 
 
-def _convert(clip: ScoredClip, function: Callable[[Any], Any]) -> ScoredClip:
-    """Apply a function to the arrays of a clip: they are no tensors between processes."""
-    names = ("motion_beats", "music_beats", "window")
-    return replace(clip, **{name: function(getattr(clip, name)) for name in names})
-
-
-def _score_video(name: str, path: Path, options: FolderOptions, more: MoreScores | None) -> _Scored:
-    """Score one video in the guarded process; the clip's arrays are NumPy's."""
+def _score_video(
+    name: str, path: Path, options: FolderOptions, more: MoreScores | None
+) -> tuple[ScoredClip, dict[str, str]]:
+    """Return the scored clip, and how it was read."""
     music = music_of(name)
     beats_s, onsets_s, source = _beats_and_onsets(name, path, music, options)
     frames, fps = read_scaled(path, options)
-    clip = score_clips(
-        frames[None], fps, _row(beats_s), [name], [music or name], options.flow, _row(onsets_s)
-    )[0]
+    onsets = None if onsets_s is None else _row(onsets_s)
+    (clip,) = score_clips(
+        frames[None], fps, _row(beats_s), [name], [music or name], options.flow, onsets
+    )
     # Onsets of a silent video are unknown, which is not the same as a sound without onsets.
-    known = {} if onsets_s is not None else {"av_align": float("nan")}
-    warped = float(warp_errors_of_video(frames[None], options.flow))
-    added = {} if more is None else more(name, frames)
-    clip = replace(clip, scores={**clip.scores, **known, "warp_error": warped, **added})
-    kind = {
+    clip.scores.setdefault("av_align", float("nan"))
+    clip.scores["warp_error"] = float(warp_errors_of_video(frames[None], options.flow))
+    if more is not None:
+        clip.scores.update(more(name, frames))
+    facts = {
         "fps": f"{fps:.3f}".rstrip("0").rstrip("."),
         "size": f"{frames.shape[-1]}x{frames.shape[-2]}",
         "frames": str(len(frames)),
+        "beats": source,
     }
-    return _convert(clip, Tensor.numpy), kind, source
+    return clip, facts
+
+
+def _row(times_s: ArrayLike) -> Tensor:
+    """Return N times as a tensor (1, N)."""
+    return torch.from_numpy(np.asarray(times_s, dtype=np.float64))[None]
 
 
 def _beats_and_onsets(
@@ -216,7 +196,8 @@ def _beats_and_onsets(
     from datamodules.media.beats import read_beat_file
     from datamodules.media.video import probe, read_audio
 
-    beat_file = _beat_file(options.beats, name)
+    places = [options.beats / f"{word}.txt" for word in (name, Path(name).name) if options.beats]
+    beat_file = next((place for place in places if place.is_file()), None)
     # A silent video without a beat file is refused by `read_audio`.
     if beat_file is not None and not probe(path).has_audio:
         return read_beat_file(beat_file), None, "file"
@@ -227,42 +208,8 @@ def _beats_and_onsets(
     return track_beats(read_audio(path, 44100), 44100, start_bpm=prior).beats_s, onsets, "tracked"
 
 
-def _row(times_s: NDArray[np.float64] | None) -> Tensor:
-    """Return N times as a tensor (1, N)."""
-    return torch.from_numpy(np.asarray([] if times_s is None else times_s, dtype=np.float64))[None]
-
-
-def read_scaled(path: Path, options: FolderOptions) -> tuple[Tensor, float]:
-    """Return scaled frames (T, 3, H, W) uint8 at evenly spaced times, and their rate.
-
-    Raises:
-        DataError: The file is not a video, or is damaged.
-    """
-    from datamodules.media.video import stream_frames
-
-    reading = plan_reading(path, options)
-    times = np.arange(reading.frames) / reading.fps
-    size = (reading.height, reading.width)
-    frames: Iterator[Tensor] = stream_frames(path, times_s=times, size=size)
-    return torch.stack(list(frames)), reading.fps
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How many frames of a video are read, at which rate and size in pixels."""
-
-    frames: int
-    fps: float
-    height: int
-    width: int
-
-
 def plan_reading(path: Path, options: FolderOptions) -> Reading:
-    """Return what `read_scaled` would read, without decoding the video.
-
-    Raises:
-        DataError: The file is not a video.
-    """
+    """Return what `read_scaled` would read; raise a DataError if the file is not a video."""
     from datamodules.media.video import probe
 
     info = probe(path)
@@ -273,8 +220,11 @@ def plan_reading(path: Path, options: FolderOptions) -> Reading:
     return Reading(max(1, round(seconds * fps)), fps, height, width)
 
 
-def _beat_file(folder: Path | None, name: str) -> Path | None:
-    if folder is None:
-        return None
-    candidates = [folder / f"{name}.txt", folder / f"{name.rsplit('/', 1)[-1]}.txt"]
-    return next((path for path in candidates if path.is_file()), None)
+def read_scaled(path: Path, options: FolderOptions) -> tuple[Tensor, float]:
+    """Return scaled frames (T, 3, H, W) uint8 at evenly spaced times, and their rate."""
+    from datamodules.media.video import stream_frames
+
+    plan = plan_reading(path, options)
+    times = np.arange(plan.frames) / plan.fps
+    frames = stream_frames(path, times_s=times, size=(plan.height, plan.width))
+    return torch.stack(list(frames)), plan.fps

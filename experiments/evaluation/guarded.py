@@ -4,34 +4,46 @@ A damaged video can crash FFmpeg or make it hang. Neither may end a command that
 other videos to read::
 
     with GuardedProcess() as guarded:
-        frames = guarded.call(read_video, path)     # raises DataError if the decoder dies or hangs
+        frames = guarded.call(read_video, path)  # raises DataError if the decoder dies or hangs
+        found = guarded.attempt(name, read_video, path)  # returns a Failure instead
 """
 
 from __future__ import annotations
 
-import copy
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import connection
-from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from datamodules.errors import DataError
 
 #: Seconds after which a call counts as hung. Scoring a video of an hour takes less.
 PATIENCE_S = 1800.0
+#: What decoding a damaged file may raise.
+DECODING_ERRORS = (OSError, ValueError, RuntimeError, MemoryError)
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video that could not be used, and why."""
+
+    name: str
+    reason: str
 
 
 class GuardedProcess:
     """One process that runs functions for this one, and is replaced when it dies or hangs.
 
-    It is started by the first call. Functions, arguments and results are pickled, so functions
-    must be importable by name; return NumPy arrays rather than tensors.
+    It is started by the first call. Functions, arguments and results are sent as plain pickles, so
+    functions must be importable by name. (The pickles of `multiprocessing.Connection.send` keep a
+    file descriptor open for every tensor.)
 
     Args:
         patience_s: Seconds that a call may take.
@@ -59,19 +71,33 @@ class GuardedProcess:
             Exception: Whatever the function raises.
         """
         if self._process is None:
-            self._start()
-        self._pipe.send((function, args, kwargs))
+            self._pipe, theirs = self._context.Pipe()
+            self._process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
+            self._process.start()
+            theirs.close()  # so that the end of the process is an EOFError here
+        content = pickle.dumps((function, args, kwargs))
         try:
+            self._pipe.send_bytes(content)
             if not self._pipe.poll(self.patience_s):
                 self.close()
                 raise DataError(f"Decoding it did not end within {self.patience_s:g} s.")
-            succeeded, value = self._pipe.recv()
-        except (EOFError, ConnectionResetError) as error:
+            answer = self._pipe.recv_bytes()
+        except (EOFError, ConnectionError) as error:
             self.close()
             raise DataError("Decoding it crashed the decoder.") from error
+        succeeded, value = pickle.loads(answer)
         if not succeeded:
             raise value
         return value
+
+    def attempt(
+        self, name: str, function: Callable[..., Result], *args: object
+    ) -> Result | Failure:
+        """Call a function; return a failure of `name` if a damaged file stops it."""
+        try:
+            return self.call(function, *args)
+        except DECODING_ERRORS as error:
+            return Failure(name, " ".join(str(error).split()) or type(error).__name__)
 
     def close(self) -> None:
         """Stop the process; the next call starts another one."""
@@ -84,19 +110,8 @@ class GuardedProcess:
     def __enter__(self) -> GuardedProcess:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _start(self) -> None:
-        self._pipe, theirs = self._context.Pipe()
-        self._process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
-        theirs.close()  # so that the end of the process is an EOFError here
 
 
 def _serve(pipe: Any) -> None:
@@ -105,18 +120,18 @@ def _serve(pipe: Any) -> None:
     threading.Thread(target=_follow_parent, daemon=True).start()
     while True:
         try:
-            function, args, kwargs = pipe.recv()
+            function, args, kwargs = pickle.loads(pipe.recv_bytes())
         except EOFError:
             return
         try:
-            answer: tuple[bool, Any] = True, function(*args, **kwargs)
-            pipe.send(answer)
+            answer = pickle.dumps((True, function(*args, **kwargs)))
         except Exception as error:  # of the function, or because its result cannot be pickled
             try:
-                copy.copy(error)  # rebuilds it as unpickling will
-                pipe.send((False, error))
+                answer = pickle.dumps((False, error))
+                pickle.loads(answer)  # some errors cannot be rebuilt
             except Exception:
-                pipe.send((False, RuntimeError(f"{type(error).__name__}: {error}")))
+                answer = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
+        pipe.send_bytes(answer)
 
 
 def _follow_parent() -> None:

@@ -26,8 +26,8 @@ from lightning_modules.sampling import Guidance, Windows, sample_latent_flow, so
 from metrics.functional import align_shifted
 from metrics.reconstruction import reconstruction_scores, reconstruction_sums
 
-#: The sets of frames that are scored.
-SETS = ("true", "reconstructed", "generated")
+#: Name, true and generated frames (T, 3, H, W) uint8 of a clip.
+Shown = tuple[str, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,12 @@ class HeldoutScores:
     """Scores of the held-out clips."""
 
     rows: dict[str, list[Row]]
-    """Per-clip rows of each of `SETS`, as from `clip_rows`, with the additional column
+    """Per-clip rows of the `true`, `reconstructed` and `generated` clips, as from `clip_rows`, and
     `half_beat_off`: the corrected score with the beats shifted by half a beat (control)."""
     reconstruction: dict[str, float]
     """Stage 1 compared to copying the reference image, as from `reconstruction_scores`."""
-    shown: list[tuple[str, Tensor, Tensor]]
-    """Name, true and generated frames (T, 3, H, W) uint8 of the first clips."""
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Scores of one batch of clips."""
-
-    scored: dict[str, list[ScoredClip]]
-    sums: Tensor
-    shown: list[tuple[str, Tensor, Tensor]]
+    shown: list[Shown]
+    """The first clips."""
 
 
 def score_heldout(
@@ -79,61 +70,54 @@ def score_heldout(
     """
     dataset = data.dataset(split)
     total = min(clips, len(dataset)) if clips else len(dataset)
-    loading = data.loading
 
-    def work(places: range) -> _Batch:
+    def work(places: range) -> tuple[dict[str, list[ScoredClip]], Tensor, list[Shown]]:
         batch = dataset.__getitems__(list(places)).to(pipeline.denoiser.device)
-        with torch.no_grad():
-            frames, sums = _three_sets(pipeline, batch, seed)
+        frames, sums = _three_sets(pipeline, batch, seed)
+        beats = batch.beats.cpu()
         scored = {
-            name: score_clips(
-                video.cpu(), batch.fps, batch.beats.cpu(), batch.clip_ids, batch.music_ids
-            )
+            name: score_clips(video, batch.fps, beats, batch.clip_ids, batch.music_ids)
             for name, video in frames.items()
         }
-        kept = [
-            (batch.clip_ids[i], frames["true"][i].cpu(), frames["generated"][i].cpu())
-            for i, place in enumerate(places)
-            if place < shown
-        ]
-        return _Batch(scored, sums.cpu(), kept)
+        kept = list(zip(batch.clip_ids, frames["true"], frames["generated"], strict=True))
+        return scored, sums.cpu(), kept[: max(0, shown - places.start)]
 
+    accelerator = "cpu" if pipeline.denoiser.device.type == "cpu" else "gpu"
     done = share_work(
-        in_batches(total, loading.evaluation_batch_size or loading.batch_size),
+        in_batches(total, data.loading.evaluation_batch_size or data.loading.batch_size),
         work,
         networks=[pipeline.autoencoder, pipeline.denoiser, pipeline.music],
-        run=run or RunSettings(accelerator="cpu" if _on_cpu(pipeline) else "gpu", devices=1),
+        run=run or RunSettings(accelerator=accelerator, devices=1),
         ranks=ranks,
         progress=progress,
     )
+    sets = ("true", "reconstructed", "generated")
     return HeldoutScores(
-        rows={name: _rows([clip for b in done for clip in b.scored[name]]) for name in SETS},
-        reconstruction=reconstruction_scores(torch.stack([b.sums for b in done]).sum(dim=0)),
-        shown=[dance for b in done for dance in b.shown],
+        rows={
+            name: _rows([clip for scored, _, _ in done for clip in scored[name]]) for name in sets
+        },
+        reconstruction=reconstruction_scores(torch.stack([sums for _, sums, _ in done]).sum(dim=0)),
+        shown=[dance for _, _, kept in done for dance in kept],
     )
 
 
-def _on_cpu(pipeline: DabFusionPipeline) -> bool:
-    return pipeline.denoiser.device.type == "cpu"
-
-
+@torch.no_grad()
 def _three_sets(
     pipeline: DabFusionPipeline, batch: ClipBatch, seed: int
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Return frames (B, T, 3, H, W) uint8 of each of `SETS`, and `reconstruction_sums`."""
+    """Return frames (B, T, 3, H, W) uint8 of each set on the CPU, and `reconstruction_sums`."""
     assert batch.frames is not None  # `batch.reference` has checked it
     autoencoder = pipeline.autoencoder
     reference, true = to_unit(batch.reference), to_unit(batch.frames)
     rebuilt = autoencoder(reference, true)
-    latent_flow = generate_flow(pipeline, batch, seed)
-    made = autoencoder.decode(reference, latent_flow)
+    made = autoencoder.decode(reference, generate_flow(pipeline, batch, seed))
     sums = reconstruction_sums(
         reference, true[:, 1:], rebuilt.prediction[:, 1:], rebuilt.deformed[:, 1:]
     )
     frames = {
-        "true": batch.frames,
-        "reconstructed": to_uint8(rebuilt.prediction),
-        "generated": to_uint8(made),
+        "true": batch.frames.cpu(),
+        "reconstructed": to_uint8(rebuilt.prediction).cpu(),
+        "generated": to_uint8(made).cpu(),
     }
     return frames, sums
 
@@ -164,12 +148,9 @@ def generate_flow(pipeline: DabFusionPipeline, batch: ClipBatch, seed: int) -> T
 
 
 def _rows(clips: list[ScoredClip]) -> list[Row]:
-    half = {clip.name: _half_beat_off(clip) for clip in clips}
+    """Return `clip_rows` with the score for beats shifted by half a beat."""
+    half = {}
+    for clip in clips:
+        beats = clip.motion_beats[None], clip.music_beats[None], clip.window[None]
+        half[clip.name] = float(align_shifted(*beats, torch.tensor([0.5])))
     return [{**row, "half_beat_off": half[row["clip"]]} for row in clip_rows(clips)]
-
-
-def _half_beat_off(clip: ScoredClip) -> float:
-    moved = align_shifted(
-        clip.motion_beats[None], clip.music_beats[None], clip.window[None], torch.tensor([0.5])
-    )
-    return float(moved[0, 0])

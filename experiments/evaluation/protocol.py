@@ -25,8 +25,9 @@ from experiments.runs.manifest import data_digest
 from metrics import VERSION
 from metrics.functional.bootstrap import Interval
 
-#: Version of the format of the three files.
-FORMAT = 1
+#: Version of the protocol and of the three files. Since 2, `other_music` has the beats of one clip
+#: of each other song; in 1 it had those of any clips of other songs.
+FORMAT = 2
 
 
 def protocol_hash(content: object) -> str:
@@ -38,55 +39,18 @@ def protocol_hash(content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def build_protocol(
-    scores: FolderScores,
-    options: FolderOptions,
-    reference: Mapping[str, Any] | None = None,
-    paired: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return everything that two evaluations must share to be compared, and its hash.
-
-    The names of the clips are included, the generated pixels are not: two methods that made the
-    same clips, read and scored alike, have the same hash.
-
-    Args:
-        scores: Scores of a folder.
-        options: How it was scored.
-        reference: Protocol of the comparison with a reference folder, if there was one.
-        paired: How videos were compared with their true ones; None adds no key, so that
-            evaluations without such scores keep their hash.
-    """
+def folder_facts(scores: FolderScores, options: FolderOptions) -> dict[str, Any]:
+    """Return the part of the protocol that says how the videos of a folder were read."""
     ordered = sorted(scores.clips, key=lambda clip: clip.name)
     beats = [[c.name, *(round(t, 3) for t in c.music_beats.tolist())] for c in ordered]
-    protocol: dict[str, Any] = {
-        "format": FORMAT,
-        "metric": "MotionMusicAlignment2D",
-        "metric_version": VERSION,
-        "clips": len(ordered),
-        "clips_digest": protocol_hash([clip.name for clip in ordered]),
-        "fps": scores.kinds["fps"],
-        "size": scores.kinds["size"],
-        "frames": scores.kinds["frames"],
-        "flow": options.flow,
-        "beats": {key: count for key, count in scores.beat_sources.items() if count},
-        "beats_digest": protocol_hash(beats),
-        "bootstrap_seed": 0,
-        "reference": None if reference is None else dict(reference),
-    }
-    if paired is not None:
-        protocol["paired"] = dict(paired)
-    return with_hash(protocol)
-
-
-def with_hash(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a protocol with its hash."""
-    return {**protocol, "hash": protocol_hash(dict(protocol))}
+    digest = protocol_hash(beats)
+    return {**scores.read, "flow": options.flow, "beats_digest": digest, "bootstrap_seed": 0}
 
 
 def write_heldout(
     out: Path, settings: Settings, rows: Sequence[Row], noise_seed: int, split: str = "test"
 ) -> Mapping[str, Interval]:
-    """Write the evaluation of clips that `score_heldout` generated.
+    """Write the evaluation of clips that `score_heldout` generated, and return its means.
 
     Two runs have the same protocol if the same clips of the same data were generated from the
     same noise and scored alike; how a run was trained or sampled is not part of it.
@@ -97,49 +61,54 @@ def write_heldout(
         rows: Rows of the generated clips.
         noise_seed: The seed that `score_heldout` was given.
         split: `val` or `test`.
-
-    Returns:
-        Means of the rows' columns.
     """
-    protocol: dict[str, Any] = {
-        "format": FORMAT,
-        "metric": "MotionMusicAlignment2D",
-        "metric_version": VERSION,
+    clips = settings.clips
+    facts = {
         "split": split,
-        "clips": len(rows),
-        "clips_digest": protocol_hash([row["clip"] for row in rows]),
         "data_digest": data_digest(Path(settings.data)),
-        "fps": settings.clips.fps,
-        "frames": settings.clips.frames,
-        "size": settings.clips.size,
-        "beats": settings.clips.beats,
+        "fps": clips.fps,
+        "frames": clips.frames,
+        "size": clips.size,
+        "beats": clips.beats,
         "noise_seed": noise_seed,
     }
-    means = summarize(rows)
-    write_evaluation(out, with_hash(protocol), rows, means)
-    return means
+    return write_evaluation(out, rows, facts)[1]
 
 
 def write_evaluation(
     out: Path,
-    protocol: Mapping[str, Any],
     rows: Sequence[Row],
-    means: Mapping[str, Interval],
+    facts: Mapping[str, Any],
     distances: Mapping[str, Interval] | None = None,
     **left_out: Sequence[Mapping[str, str]],
-) -> None:
+) -> tuple[str, dict[str, Interval]]:
     """Write the files of one evaluation, each atomically.
+
+    The names of the clips are part of the protocol, the generated pixels are not: two methods that
+    made the same clips, read and scored alike, have the same hash.
 
     Args:
         out: Folder to write.
-        protocol: From `build_protocol`.
-        rows: One a clip.
-        means: From `summarize`.
+        rows: From `clip_rows`.
+        facts: What else two evaluations must share to be compared.
         distances: Distances to a reference.
         **left_out: Lists of `name` and `reason` for `scores.json`, such as `failures`.
+
+    Returns:
+        The hash of the protocol, and the means of the rows followed by the distances.
     """
     import pandas as pd
 
+    protocol = {
+        "format": FORMAT,
+        "metric": "MotionMusicAlignment2D",
+        "metric_version": VERSION,
+        "clips": len(rows),
+        "clips_digest": protocol_hash([row["clip"] for row in rows]),
+        **facts,
+    }
+    digest = protocol_hash(protocol)
+    means, found = summarize(rows), dict(distances or {})
     table = pd.DataFrame(list(rows), columns=list(rows[0]) if rows else ["clip", "music_id"])
     text = table.to_csv(index=False, float_format="%.6f", na_rep="nan", lineterminator="\n")
     write_text(out / "clips.csv", text)
@@ -147,14 +116,15 @@ def write_evaluation(
         table.to_parquet(temporary)
     summary = {
         "format": FORMAT,
-        "protocol_hash": protocol["hash"],
+        "protocol_hash": digest,
         "means": {name: _plain(interval) for name, interval in means.items()},
-        "distances": {name: _plain(interval) for name, interval in (distances or {}).items()},
+        "distances": {name: _plain(interval) for name, interval in found.items()},
         "failures": [],
         **{key: [dict(item) for item in items] for key, items in left_out.items()},
     }
     write_text(out / "scores.json", json.dumps(summary, indent=2) + "\n")
-    write_text(out / "protocol.json", json.dumps(dict(protocol), indent=2) + "\n")
+    write_text(out / "protocol.json", json.dumps({**protocol, "hash": digest}, indent=2) + "\n")
+    return digest, {**means, **found}
 
 
 def cell(interval: Interval | None) -> str:
@@ -163,7 +133,5 @@ def cell(interval: Interval | None) -> str:
 
 
 def _plain(interval: Interval) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in asdict(interval).items()
-    }
+    values = asdict(interval).items()
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values}

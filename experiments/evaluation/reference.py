@@ -1,4 +1,10 @@
-"""Distances between a folder of generated videos and a folder of true ones."""
+"""Comparisons of generated videos with true ones.
+
+`compare_folders` computes distances between two folders. `paired_scores` computes PSNR and SSIM of
+a generated video against the true video of the same name: whether it repeats the true one frame by
+frame. A good dance that differs from the recorded one scores low, so they are useful for
+reconstructions and say little about generation.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +13,17 @@ import hashlib
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.errors import DataError
 from experiments.errors import SettingsError
-from experiments.evaluation.folder import (
-    DECODING_ERRORS,
-    Failure,
-    FolderOptions,
-    plan_reading,
-    read_scaled,
-)
-from experiments.evaluation.guarded import GuardedProcess
+from experiments.evaluation.folder import FolderOptions, Reading, plan_reading, read_scaled
+from experiments.evaluation.guarded import DECODING_ERRORS, Failure, GuardedProcess
 from experiments.evaluation.protocol import protocol_hash
 from metrics.dancer_features import DancerVideoFeatures
 from metrics.extractors import FeatureExtractor, TorchScriptExtractor
@@ -41,16 +40,27 @@ from metrics.functional.distances import (
 FPS = 10.0
 #: Videos shorter than this share of the usual length are left out of a distance.
 SHORTEST = 0.5
+#: PSNR of equal videos in dB, and the largest that is reported: infinity would make every mean
+#: infinite. For 8 bits, libvmaf's `psnr` has the same limit (6 dB a bit, plus 12).
+MAX_PSNR = 60.0
+#: The part of the protocol on paired scores; the true pixels are in that of the reference.
+PAIRED_PROTOCOL = {"scores": ["psnr", "ssim"], "data_range": 255, "most_psnr": MAX_PSNR}
+#: Frames compared at a time: SSIM keeps five blurred copies of them.
+CHUNK = 32
+#: Relative difference up to which two frame rates count as equal: a file's clock is rounded, but
+#: 29.97 and 30 differ.
+RATE_TOLERANCE = 5e-4
+#: Videos that an error message names.
+NAMED = 3
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of comparing two folders."""
+    """Distances between two folders, and which videos (`SIDE/NAME`) are not part of them."""
 
     distances: Mapping[str, Interval]
     protocol: Mapping[str, Any]
-    left_out: list[Failure] = field(default_factory=list)
-    """Videos of either folder that are not part of the distances, and why."""
+    left_out: list[Failure]
 
 
 def compare_folders(
@@ -62,102 +72,70 @@ def compare_folders(
 ) -> Comparison:
     """Compute Frechet and kernel distance, diversity and copies, with intervals.
 
-    All videos are read at one rate, scaled to one square and cut to the same length. So that one
-    short clip does not decide that length, videos shorter than half the usual length are left out
-    and reported; the usual length is the median of a folder, of the folder where it is smaller.
-    Videos that cannot be read are left out and reported, too.
-
-    Args:
-        made: Generated videos by name.
-        true: True videos by name.
-        options: Size, rate (10 if None) and length.
-        extractor_path: See `extractor_of`.
-        call: How a TorchScript network is called.
+    All videos are read at one rate (10 by default), scaled to one square and cut to the same
+    length. So that one short clip does not decide that length, videos shorter than half the usual
+    length are left out and reported; the usual length is the median of a folder, of the folder
+    where it is smaller. Videos that cannot be read are left out and reported, too.
 
     Raises:
         SettingsError: Fewer than two videos are left on a side.
     """
-    extractor = extractor_of(extractor_path, call)
+    digest = extractor_of(extractor_path, call).digest
     at_rate = replace(options, fps=options.fps or FPS)
     sides = {"generated": made, "true": true}
-    left_out: list[Failure] = []
+    videos = {(side, name): path for side in sides for name, path in sides[side].items()}
     with GuardedProcess() as guarded:
 
-        def guard(side: str, name: str, function: Any, *args: Any) -> Any:
-            try:
-                return guarded.call(function, *args)
-            except DECODING_ERRORS as error:
-                left_out.append(Failure.from_error(f"{side}/{name}", error))
-                return None
+        def attempt(key: tuple[str, str], function: Any, *args: object) -> Any:
+            return guarded.attempt("/".join(key), function, videos[key], at_rate, *args)
 
-        lengths = {
-            side: {
-                name: plan.frames
-                for name, path in videos.items()
-                if (plan := guard(side, name, plan_reading, path, at_rate)) is not None
-            }
-            for side, videos in sides.items()
+        plans = {key: attempt(key, plan_reading) for key in videos}
+        lengths = {key: plan.frames for key, plan in plans.items() if isinstance(plan, Reading)}
+        by_side = [[n for key, n in lengths.items() if key[0] == side] for side in sides]
+        usual = min((statistics.median(side) for side in by_side if side), default=0)
+        needed = math.ceil(SHORTEST * usual)
+        frames = min((length for length in lengths.values() if length >= needed), default=0)
+        reason = f"at {at_rate.fps:g} frames a second; shorter than {needed}, half the usual length"
+        short = [
+            Failure("/".join(key), f"{length} frames {reason}.")
+            for key, length in lengths.items()
+            if length < needed
+        ]
+        read = {
+            key: attempt(key, _features_of, frames, extractor_path, call)
+            for key, length in lengths.items()
+            if length >= needed
         }
-        frames, short = _common_length(lengths, at_rate)
-        left_out += short
-        skipped = {failure.name for failure in left_out}
-        read: dict[str, dict[str, tuple[NDArray[np.float64], str]]] = {
-            side: {
-                name: found
-                for name, path in videos.items()
-                if f"{side}/{name}" not in skipped
-                and (
-                    found := guard(
-                        side, name, _features_of, path, at_rate, frames, extractor_path, call
-                    )
-                )
-                is not None
-            }
-            for side, videos in sides.items()
-        }
-    for side, features in read.items():
-        if len(features) < 2:
+    left_out = [plan for plan in plans.values() if isinstance(plan, Failure)] + short
+    left_out += [found for found in read.values() if isinstance(found, Failure)]
+    features: dict[str, Tensor] = {}
+    for side in sides:
+        kept = [f[0] for key, f in read.items() if key[0] == side and not isinstance(f, Failure)]
+        if len(kept) < 2:
             reasons = "; ".join(f"{failure.name}: {failure.reason}" for failure in left_out[:3])
             raise SettingsError(
-                f"{len(features)} of the {side} videos can be compared, but a distance needs at "
+                f"{len(kept)} of the {side} videos can be compared, but a distance needs at "
                 f"least two ({reasons})."
             )
-    stacked = {
-        side: torch.from_numpy(np.stack([vector for vector, _ in features.values()]))
-        for side, features in read.items()
-    }
+        features[side] = torch.stack(kept)
+    digests = [
+        [name, found[1]]
+        for (side, name), found in read.items()
+        if side == "true" and not isinstance(found, Failure)
+    ]
     protocol = {
-        "extractor": extractor.digest,
+        "extractor": digest,
         "fps": at_rate.fps,
         "frames": frames,
         "size": options.size,
-        "generated_videos": len(read["generated"]),
-        "true_videos": len(read["true"]),
-        "true_digest": protocol_hash([[name, pair[1]] for name, pair in read["true"].items()]),
+        "generated_videos": len(features["generated"]),
+        "true_videos": len(features["true"]),
+        "true_digest": protocol_hash(digests),
     }
-    return Comparison(_distances(stacked["generated"], stacked["true"]), protocol, left_out)
+    return Comparison(_distances(features["generated"], features["true"]), protocol, left_out)
 
 
-def _common_length(
-    lengths: Mapping[str, Mapping[str, int]], options: FolderOptions
-) -> tuple[int, list[Failure]]:
-    """Return the frames to compare, and the videos that are too short for it."""
-    usual = min((statistics.median(side.values()) for side in lengths.values() if side), default=0)
-    needed = math.ceil(SHORTEST * usual)
-    short = [
-        Failure(
-            f"{side}/{name}",
-            f"{frames} frames at {options.fps:g} frames a second; shorter than {needed}, half the "
-            "usual length.",
-        )
-        for side, videos in lengths.items()
-        for name, frames in videos.items()
-        if frames < needed
-    ]
-    long = [frames for side in lengths.values() for frames in side.values() if frames >= needed]
-    return min(long, default=0), short
-
-
+@functools.cache
 def extractor_of(path: Path | None, call: Literal["plain", "i3d"] = "plain") -> FeatureExtractor:
     """Load a feature network: TorchScript, or weights as `dabfusion study features` writes them.
 
@@ -172,24 +150,32 @@ def extractor_of(path: Path | None, call: Literal["plain", "i3d"] = "plain") -> 
     return TorchScriptExtractor(path, call)
 
 
-_loaded_extractor = functools.cache(extractor_of)
-
-
 def _features_of(
     path: Path,
     options: FolderOptions,
     frames: int,
     extractor_path: Path | None,
     call: Literal["plain", "i3d"],
-) -> tuple[NDArray[np.float64], str]:
+) -> tuple[Tensor, str]:
     """Return the features (D,) of a video's first frames, and a digest of the whole video."""
     video, _ = read_scaled(path, options)
     digest = hashlib.sha256(video.contiguous().numpy().tobytes()).hexdigest()[:16]
-    features = _features(_loaded_extractor(extractor_path, call), video[:frames], options.size)
-    return features[0].numpy(), digest
+    # Pad (T, 3, H, W) to a square by its border pixels.
+    height, width = video.shape[-2:]
+    side = max(height, width)
+    across, down = side - width, side - height
+    margins = (across // 2, across - across // 2, down // 2, down - down // 2)
+    square = torch.nn.functional.pad(video[:frames].float(), margins, mode="replicate")
+    if side != options.size:
+        size = (options.size, options.size)
+        square = torch.nn.functional.interpolate(square, size, mode="bilinear")
+    with torch.no_grad():
+        features = extractor_of(extractor_path, call)(square.round().to(torch.uint8)[None])
+    return features[0].double(), digest
 
 
 def _distances(made: Tensor, true: Tensor) -> dict[str, Interval]:
+    """Return distances between features (N, D) and (M, D), with intervals where there are any."""
     found = {}
     for name, distance in (("frechet", frechet_distance), ("kernel", kernel_distance)):
         low, high = bootstrap_distance(true, made, distance)
@@ -205,14 +191,86 @@ def _distances(made: Tensor, true: Tensor) -> dict[str, Interval]:
     return found
 
 
-def _features(extractor: FeatureExtractor, video: Tensor, size: int) -> Tensor:
-    """Return features (1, D) of a video (T, 3, H, W), padded to a square by its border pixels."""
-    height, width = video.shape[-2:]
-    side = max(height, width)
-    across, down = side - width, side - height
-    margins = (across // 2, across - across // 2, down // 2, down - down // 2)
-    square = torch.nn.functional.pad(video.float(), margins, mode="replicate")
-    if side != size:
-        square = torch.nn.functional.interpolate(square, (size, size), mode="bilinear")
-    with torch.no_grad():
-        return extractor(square.round().to(torch.uint8)[None]).double()
+@dataclass(frozen=True)
+class Partners:
+    """The true video of each name, and how both are read."""
+
+    videos: Mapping[str, Path]
+    options: FolderOptions
+
+    def scores(self, name: str, frames: Tensor) -> dict[str, float]:
+        """Return `psnr` and `ssim` of a video's frames (T, 3, H, W) uint8."""
+        try:
+            true, _ = read_scaled(self.videos[name], self.options)
+        except DECODING_ERRORS as error:
+            raise DataError(f"its true video cannot be read: {error}") from error
+        return paired_scores(frames, true)
+
+
+def paired_scores(made: Tensor, true: Tensor) -> dict[str, float]:
+    """Return PSNR in dB, at most `MAX_PSNR`, and SSIM of a video, computed by torchmetrics.
+
+    PSNR is that of the squared error of all pixels of all frames; SSIM is the mean over frames of
+    that of RGB in Gaussian windows of 11 pixels (Wang et al. 2004).
+
+    Args:
+        made: Generated frames (T, 3, H, W) uint8.
+        true: True frames of the same shape.
+    """
+    from metrics import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+
+    # Processes that share a folder have different videos: nothing is summed over them.
+    psnr = PeakSignalNoiseRatio(data_range=255.0, sync_on_compute=False)
+    ssim = StructuralSimilarityIndexMeasure(data_range=255.0, sync_on_compute=False)
+    for one, other in zip(made.split(CHUNK), true.split(CHUNK), strict=True):
+        # Variances are differences of squares, which single precision loses in flat images.
+        psnr.update(one.double(), other.double())
+        ssim.update(one.double(), other.double())
+    # as_tensor is for the type checker: SSIM can also return full images.
+    similarity = float(torch.as_tensor(ssim.compute()))
+    return {"psnr": min(float(psnr.compute()), MAX_PSNR), "ssim": similarity}
+
+
+def find_partners(
+    made: Mapping[str, Path], true: Mapping[str, Path], options: FolderOptions
+) -> Partners:
+    """Find the true video of every generated one, by name; there may be more true videos.
+
+    Raises:
+        SettingsError: A video has no partner, or one of another size, length or rate as read.
+    """
+    missing = [name for name in made if name not in true]
+    if missing:
+        raise SettingsError(
+            f"--paired: {len(missing)} of {len(made)} videos have no true video of the same name "
+            f"({_some(missing)}); add it, or leave out --paired."
+        )
+    different = []
+    with GuardedProcess() as guarded:
+        for name, path in made.items():
+            one, other = (
+                guarded.attempt(name, plan_reading, p, options) for p in (path, true[name])
+            )
+            if isinstance(one, Failure) or isinstance(other, Failure):
+                continue  # the scoring lists it with its reason
+            alike = math.isclose(one.fps, other.fps, rel_tol=RATE_TOLERANCE)
+            sizes = f"{one.width}x{one.height}", f"{other.width}x{other.height}"
+            facts = [
+                (sizes[0] == sizes[1], f"{sizes[0]} pixels against {sizes[1]}"),
+                (one.frames == other.frames, f"{one.frames} frames against {other.frames}"),
+                (alike, f"{one.fps:.5g} frames a second against {other.fps:.5g}"),
+            ]
+            if differences := ", ".join(text for same, text in facts if not same):
+                different.append(f"{name}: {differences}")
+    if different:
+        raise SettingsError(
+            f"--paired: {len(different)} of {len(made)} videos cannot be compared frame by frame "
+            f"with their true ones ({_some(different)}); make them alike, read them alike with "
+            "--fps, --seconds or --size, or leave out --paired."
+        )
+    return Partners({name: true[name] for name in made}, options)
+
+
+def _some(items: list[str]) -> str:
+    more = [] if len(items) <= NAMED else [f"{len(items) - NAMED} more"]
+    return "; ".join([*items[:NAMED], *more])

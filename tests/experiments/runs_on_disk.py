@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from experiments.evaluation.protocol import FORMAT, with_hash, write_evaluation
+from experiments.evaluation.protocol import write_evaluation
 
 MANIFEST = {
     "format": 1,
@@ -59,9 +59,9 @@ def add_evaluation(
         {"clip": clip, "music_id": f"mBR{i // 2}", **{k: v[i] for k, v in scores.items()}}
         for i, clip in enumerate(clips)
     ]
-    protocol = {"format": FORMAT, "fps": 10, "frames": 40, "data_digest": f"data-of-{digest}"}
+    facts = {"fps": 10, "frames": 40, "data_digest": f"data-of-{digest}"}
     place = run / "evaluation" / folder
-    write_evaluation(place, with_hash(protocol), rows, {})
+    write_evaluation(place, rows, facts)
     pd.DataFrame(rows).to_csv(place / "clips.csv", index=False)  # more digits, for comparisons
 
 

@@ -17,9 +17,10 @@ from datamodules.media.video import write_video
 from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments.cli import main
 from experiments.errors import SettingsError
-from experiments.evaluation.clips import clip_rows, score_clips, summarize
+from experiments.evaluation.clips import ScoredClip, clip_rows, score_clips, summarize
 from experiments.evaluation.evaluations import read_evaluation, score_table
 from experiments.evaluation.folder import FolderOptions, music_of, score_folder, videos_in
+from experiments.evaluation.protocol import protocol_hash
 
 NAMES = ("gBR_sBM_c01_d01_mBR0_ch01", "gPO_sBM_c01_d02_mPO1_ch02", "gHO_sBM_c01_d06_mHO5_ch06")
 
@@ -80,6 +81,26 @@ def test_tables_refuse_other_protocols(folder: Path, tmp_path: Path) -> None:
     (a / "protocol.json").write_text(json.dumps({**protocol, "flow": "dis"}))
     with pytest.raises(SettingsError, match="does not belong"):
         read_evaluation(a)
+
+
+def test_evaluations_of_the_first_format_are_read(folder: Path, tmp_path: Path) -> None:
+    """Their `other_music` is of any clips of other songs, so they are another protocol."""
+    for name in ("new", "old"):
+        assert evaluate(folder, tmp_path / name) == 0
+    written = json.loads((tmp_path / "old" / "protocol.json").read_text())
+    old = {key: value for key, value in written.items() if key != "hash"} | {"format": 1}
+    for file, change in (
+        ("protocol.json", old | {"hash": protocol_hash(old)}),
+        ("scores.json", {"format": 1, "protocol_hash": protocol_hash(old)}),
+    ):
+        path = tmp_path / "old" / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert read_evaluation(tmp_path / "old").protocol["format"] == 1
+    with pytest.raises(SettingsError, match="format 2 and 1"):
+        score_table([tmp_path / "new", tmp_path / "old"])
+    path.write_text(path.read_text().replace(protocol_hash(old), "0" * 16))
+    with pytest.raises(SettingsError, match="does not belong"):
+        read_evaluation(tmp_path / "old")
 
 
 def test_a_reference_adds_distances(folder: Path, tmp_path: Path) -> None:
@@ -156,7 +177,36 @@ def test_clips_in_memory() -> None:
         score_clips(frames, 10, beats, ["a"], ["m", "n"])
 
 
-def test_the_piece_is_found_anywhere_in_a_name() -> None:
+def test_other_music_is_of_one_clip_of_each_other_song() -> None:
+    """A song with many clips counts no more than one with a single clip."""
+
+    def clip(name: str, music: str, beats_s: list[float]) -> ScoredClip:
+        beats = torch.tensor(beats_s)
+        return ScoredClip(
+            name,
+            music,
+            {"corrected": 1.0},
+            torch.tensor([0.5, 1.0]),
+            beats,
+            torch.tensor([0.0, 2.0]),
+        )
+
+    on, off = [0.5, 1.0, 1.5], [0.25, 0.75, 1.25]
+    own, other = clip("a", "mBR0", on), clip("b", "mPO1", off)
+    alone, both, many = (
+        clip_rows([own, *others])[0]["other_music"]
+        for others in (
+            [other],
+            [other, clip("c", "mHO5", on)],
+            [other, *(clip(f"c{i}", "mHO5", on) for i in range(30))],
+        )
+    )
+    assert alone < 0
+    assert many == both > alone
+    assert np.isnan(clip_rows([own])[0]["other_music"])
+
+
+def test_the_song_is_found_anywhere_in_a_name() -> None:
     assert music_of("gBR_sBM_c01_d01_mBR0_ch01") == "mBR0"
     assert music_of("samples/step-10/person mJB5 03") == "mJB5"
     assert music_of("holiday") is None

@@ -20,7 +20,7 @@ from experiments.cli import main
 from experiments.errors import SettingsError
 from experiments.evaluation.evaluations import read_evaluation, score_table
 from experiments.evaluation.folder import FolderOptions, videos_in
-from experiments.evaluation.paired import MAX_PSNR, find_partners, paired_scores
+from experiments.evaluation.reference import MAX_PSNR, find_partners, paired_scores
 from metrics import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 NAMES = ("gBR_sBM_c01_d01_mBR0_ch01", "gPO_sBM_c01_d02_mPO1_ch02")
