@@ -142,12 +142,12 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
         compared = compare_folders(videos, true, options, args.extractor, args.extractor_call)
         for failure in compared.left_out:
             print(f"Left out of the distances: {failure.name}: {failure.reason}", file=sys.stderr)
-    facts = folder_facts(scores, options) | {"reference": compared and compared.protocol}
+    facts = folder_facts(scores, options) | {"reference": compared.protocol if compared else None}
     digest, means = write_evaluation(
         out,
         clip_rows(scores.clips),
         facts | ({"paired": PAIRED_PROTOCOL} if args.paired else {}),
-        compared and compared.distances,
+        compared.distances if compared else None,
         failures=[vars(failure) for failure in scores.failures],
         left_out_of_distances=[vars(failure) for failure in compared.left_out] if compared else [],
         passed_over=[{"name": str(p.path), "reason": p.reason} for p in passed_over],

@@ -151,8 +151,10 @@ def score_table(folders: Sequence[Path], mix: bool = False) -> tuple[list[str], 
 
 
 def _interval(value: Mapping[str, Any]) -> Interval:
-    ends = (math.nan if value[key] is None else value[key] for key in ("mean", "low", "high"))
-    return Interval(*map(float, ends), value.get("clips", 0), value.get("clusters", 0))
+    mean, low, high = (
+        math.nan if value[key] is None else float(value[key]) for key in ("mean", "low", "high")
+    )
+    return Interval(mean, low, high, value.get("clips", 0), value.get("clusters", 0))
 
 
 def _brief(value: object) -> str:

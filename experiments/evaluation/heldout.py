@@ -82,23 +82,22 @@ def score_heldout(
         kept = list(zip(batch.clip_ids, frames["true"], frames["generated"], strict=True))
         return scored, sums.cpu(), kept[: max(0, shown - places.start)]
 
-    accelerator = "cpu" if pipeline.denoiser.device.type == "cpu" else "gpu"
+    on_cpu = pipeline.denoiser.device.type == "cpu"
     done = share_work(
         in_batches(total, data.loading.evaluation_batch_size or data.loading.batch_size),
         work,
         networks=[pipeline.autoencoder, pipeline.denoiser, pipeline.music],
-        run=run or RunSettings(accelerator=accelerator, devices=1),
+        run=run or RunSettings(accelerator="cpu" if on_cpu else "gpu", devices=1),
         ranks=ranks,
         progress=progress,
     )
-    sets = ("true", "reconstructed", "generated")
-    return HeldoutScores(
-        rows={
-            name: _rows([clip for scored, _, _ in done for clip in scored[name]]) for name in sets
-        },
-        reconstruction=reconstruction_scores(torch.stack([sums for _, sums, _ in done]).sum(dim=0)),
-        shown=[dance for _, _, kept in done for dance in kept],
-    )
+    rows = {
+        name: _rows([clip for scored, *_ in done for clip in scored[name]])
+        for name in ("true", "reconstructed", "generated")
+    }
+    sums = torch.stack([sums for _, sums, _ in done]).sum(dim=0)
+    first = [dance for *_, kept in done for dance in kept]
+    return HeldoutScores(rows, reconstruction_scores(sums), first)
 
 
 @torch.no_grad()
