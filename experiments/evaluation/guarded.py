@@ -10,6 +10,7 @@ other videos to read::
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import pickle
@@ -81,11 +82,10 @@ class GuardedProcess:
             if not self._pipe.poll(self.patience_s):
                 self.close()
                 raise DataError(f"Decoding it did not end within {self.patience_s:g} s.")
-            answer = self._pipe.recv_bytes()
+            succeeded, value = self._pipe.recv()
         except (EOFError, ConnectionError) as error:
             self.close()
             raise DataError("Decoding it crashed the decoder.") from error
-        succeeded, value = pickle.loads(answer)
         if not succeeded:
             raise value
         return value
@@ -120,15 +120,15 @@ def _serve(pipe: Any) -> None:
     threading.Thread(target=_follow_parent, daemon=True).start()
     while True:
         try:
-            function, args, kwargs = pickle.loads(pipe.recv_bytes())
+            function, args, kwargs = pipe.recv()
         except EOFError:
             return
         try:
             answer = pickle.dumps((True, function(*args, **kwargs)))
         except Exception as error:  # of the function, or because its result cannot be pickled
             try:
+                copy.copy(error)  # rebuilds it as unpickling will
                 answer = pickle.dumps((False, error))
-                pickle.loads(answer)  # some errors cannot be rebuilt
             except Exception:
                 answer = pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
         pipe.send_bytes(answer)
