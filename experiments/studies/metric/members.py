@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ class Performance:
 
 
 Beats = Callable[[Performance], Tensor]
+true_beats: Beats = attrgetter("beats")
 
 
 def dance_specs(clips: int, seed: int, **settings: Any) -> list[DanceSpec]:
@@ -66,11 +68,12 @@ def dance_specs(clips: int, seed: int, **settings: Any) -> list[DanceSpec]:
 
     The seeds count from `seed`; `settings` are other fields of every dance (128 pixels by default).
     """
+    options = {"size": 128, **settings}
     specs = []
-    for place in range(clips):
-        genre = GENRES[place % 10]
-        name = f"g{genre}_sBM_c01_d{1 + place % 89:02d}_m{genre}{place % 6}_ch{1 + place % 10:02d}"
-        specs.append(DanceSpec(name=name, seed=seed + place, **{"size": 128, **settings}))
+    for k in range(clips):
+        genre = GENRES[k % 10]
+        name = f"g{genre}_sBM_c01_d{1 + k % 89:02d}_m{genre}{k % 6}_ch{1 + k % 10:02d}"
+        specs.append(DanceSpec(name=name, seed=seed + k, **options))
     return specs
 
 
@@ -113,11 +116,6 @@ class Dances:
         random = torch.Generator().manual_seed(self.seed)
         clips = map(render_clip, dance_specs(self.clips, self.seed, **settings))
         return [perform(change(clip, random) if change else clip) for clip in clips]
-
-
-def true_beats(one: Performance) -> Tensor:
-    """Return the (1, N) true beats of the music."""
-    return one.beats
 
 
 def tracked_beats(one: Performance) -> Tensor:
@@ -204,9 +202,8 @@ def clips_needed(
 ) -> dict[str, dict[str, float]]:
     """Estimate how many clips distinguish a dancer who hits a share of the beats from chance.
 
-    From the spread of simulated clips: n = ((z_0.975 + z_0.8) s / (m - m0))^2 with s the larger of
-    the two standard deviations, for a two-sided test at 5% with 80% power against a known zero
-    effect. Returns {member: {share: clips}}.
+    n = ((z_0.975 + z_0.8) s / (m - m0))^2 for means m, m0 of simulated clips and s the larger of
+    their standard deviations: a two-sided test at 5% with 80% power. Returns {member: {share: n}}.
     """
     random = np.random.default_rng(seed)
     chance = simulate(base, 0.0, 60, random)

@@ -171,9 +171,6 @@ NOISES = (0.25, 0.5, 1.0, 2.0, 4.0)
 def measure_departures(clips: int, seed: int) -> dict[str, list[tuple[Any, ...]]]:
     """Score frames as they are read, and by the written definition of the metric alone.
 
-    The definition takes the spatial median of the flow as the camera's motion, and its gate uses
-    every pixel. We stabilize frames before that, and exclude the frame's edge from the gate.
-
     Returns:
         `cameras`: condition, mean corrected score as we read frames and by the definition;
         `noises`: noise on still videos, and the share of them taken for moving, in both ways.
@@ -197,5 +194,6 @@ def measure_departures(clips: int, seed: int) -> dict[str, list[tuple[Any, ...]]
 
 
 def _both_ways(frames: Tensor, fps: float) -> Iterator[F.MotionSignal]:
+    """Yield the motion as frames are read, and as the definition alone reads them."""
     yield F.motion_from_video(frames[None], fps, steady_camera=True, edge=EDGE)
     yield F.motion_from_video(frames[None], fps, steady_camera=False, edge=0)
