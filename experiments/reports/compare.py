@@ -95,7 +95,6 @@ def compare_runs(
         "number": format_number,
         "ends": format_ends,
         "seconds": format_seconds,
-        "setting": _format_setting,
         "metric_title": metric_title,
     }
     write_text(out, render_page(TEMPLATES / "compare.html.j2", context, filters))
@@ -204,12 +203,6 @@ def _compressed_plotly() -> str:
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
-
-
-def _format_setting(value: Any) -> str:
-    if value is None or value == "":
-        return "–"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _setting_key(run: RunRecord, name: str) -> str:

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +26,20 @@ class Sample:
     motion_beats_s: Sequence[float]
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunRecord:
     """One run; ``curves`` maps a metric to (step, value) pairs in the order of the log."""
 
     name: str
-    path: Path
     stage: str
+    machine: str
+    steps: int
+    seconds: float
     settings: dict[str, Any]
     manifest: dict[str, Any]
-    machine: str
-    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    steps: int = 0
-    seconds: float = math.nan
-    evaluations: list[Evaluation] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+    curves: dict[str, list[tuple[int, float]]]
+    evaluations: list[Evaluation]
+    samples: list[Sample]
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:
@@ -73,27 +72,32 @@ def read_run(path: Path, name: str) -> RunRecord:
     """Read everything that a comparison shows of one run."""
     folder = RunFolder(path)
     manifest = folder.read_manifest()
-    settings = current_values(read_mapping(folder.config))
     machine = manifest.get("machine") or {}
     gpus = machine.get("gpus") or []
-    hardware = f"{len(gpus)} × {gpus[0]}" if gpus else str(machine.get("processor") or "unknown")
-    record = RunRecord(name, path, str(manifest["stage"]), settings, manifest, hardware)
-    record.evaluations = read_evaluations(path / "evaluation")
-    record.samples = list(_read_samples(folder.samples))
-    for line in folder.read_metrics():
-        step, seconds = line.pop("step", None), line.pop("seconds", None)
-        record.seconds = record.seconds if seconds is None else float(seconds)
-        if step is None:
-            continue
-        record.steps = max(record.steps, int(step))
-        for key, value in line.items():
-            if isinstance(value, int | float) and key != "epoch":
-                record.curves.setdefault(key, []).append((int(step), float(value)))
     finished = manifest.get("finished")
-    if isinstance(finished, dict) and finished.get("step"):
-        # Logged steps count from 0, and not every step is logged.
-        record.steps = max(record.steps, int(finished["step"]))
-    return record
+    # Logged steps count from 0, and not every step is logged.
+    steps = int(finished.get("step") or 0) if isinstance(finished, dict) else 0
+    seconds, curves = math.nan, dict[str, list[tuple[int, float]]]()
+    for line in folder.read_metrics():
+        seconds = float(line.pop("seconds", None) or seconds)
+        step = line.pop("step", None)
+        if step is not None:
+            steps = max(steps, int(step))
+            for key, value in line.items():
+                if isinstance(value, int | float) and key != "epoch":
+                    curves.setdefault(key, []).append((int(step), float(value)))
+    return RunRecord(
+        name=name,
+        stage=str(manifest["stage"]),
+        machine=f"{len(gpus)} × {gpus[0]}" if gpus else str(machine.get("processor") or "unknown"),
+        steps=steps,
+        seconds=seconds,
+        settings=current_values(read_mapping(folder.config)),
+        manifest=manifest,
+        curves=curves,
+        evaluations=read_evaluations(path / "evaluation"),
+        samples=list(_read_samples(folder.samples)),
+    )
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:

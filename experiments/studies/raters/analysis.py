@@ -86,7 +86,6 @@ def _question(votes: "DataFrame", scores: Mapping[str, "DataFrame"], draws: int)
     (alpha,) = resampled_intervals(
         range(len(counts)), lambda rows: krippendorff_alpha(counts[rows]), draws
     )
-    strengths = _strengths(votes, draws)
     return {
         "votes": len(votes),
         "left_share": cluster_bootstrap(votes["left"], votes["rater"].tolist(), draws=draws),
@@ -100,8 +99,8 @@ def _question(votes: "DataFrame", scores: Mapping[str, "DataFrame"], draws: int)
             }
             for (first, second), pair in votes.groupby(["first", "second"])
         ],
-        "strengths": strengths,
-        "metrics": _metric_agreement(votes, scores, strengths, draws) if scores else [],
+        "strengths": _strengths(votes, draws),
+        "metrics": _metric_agreement(votes, scores, draws) if scores else [],
     }
 
 
@@ -124,16 +123,14 @@ def _strengths(votes: "DataFrame", draws: int) -> Rows:
     return [{"method": m, "log_strength": i} for m, i in sorted(rows, key=lambda row: -row[1].mean)]
 
 
-def _metric_agreement(
-    votes: "DataFrame", scores: Mapping[str, "DataFrame"], strengths: Rows, draws: int
-) -> Rows:
+def _metric_agreement(votes: "DataFrame", scores: Mapping[str, "DataFrame"], draws: int) -> Rows:
     """Return how well every metric that two methods have agrees with the raters, best first.
 
     ``rank_correlation`` is that of the metric's difference with the share of raters who preferred
     the first method; each pair counts in both orders, so that it does not matter which method is
     called first. ``predicts_majority`` is the share of pairs whose preferred method has the
     larger value (equal values count half, pairs without a majority are ignored). Both are
-    resampled by clip. ``over_methods`` is the rank correlation of mean values with strengths.
+    resampled by clip.
     """
     import pandas
 
@@ -143,8 +140,6 @@ def _metric_agreement(
         table.reindex(pandas.MultiIndex.from_arrays([pairs[side], pairs["clip"]])).to_numpy()
         for side in ("first", "second")
     )
-    ranks = pandas.Series({row["method"]: row["log_strength"].mean for row in strengths})
-    means = table.groupby(level=0).mean()
     results = []
     for metric, difference in zip(table, (first - second).T, strict=True):
         known = np.isfinite(difference)
@@ -159,14 +154,12 @@ def _metric_agreement(
             return spearman(*np.concatenate([both[:, rows], -both[:, rows]], axis=1))
 
         hits = np.where(preference == 0, np.nan, 0.5 + 0.5 * np.sign(gain * preference))
-        systems = pandas.concat([means[metric], ranks], axis=1).dropna()
         results.append(
             {
                 "metric": str(metric),
                 "pairs": len(clips),
                 "rank_correlation": resampled_intervals(clips, correlation, draws)[0],
                 "predicts_majority": cluster_bootstrap(hits, clips, draws=draws),
-                "over_methods": spearman(*systems.to_numpy().T),
             }
         )
     return sorted(results, key=lambda row: -np.nan_to_num(row["rank_correlation"].mean, nan=-2))

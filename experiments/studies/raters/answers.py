@@ -78,7 +78,7 @@ def _rows(key: Mapping[str, Any], rater: str, answers: Any) -> Iterator[dict[str
         if item.get("failed"):
             continue
         row = {"rater": rater, "trial": item["trial"], "clip": trial["clip"]}
-        row |= {"seconds": item.get("seconds"), "repeat": bool(item.get("repeat"))}
+        row |= {"seconds": float(item.get("seconds") or "nan"), "repeat": bool(item.get("repeat"))}
         row["check"] = trial["kind"] == "check"
         for question, answer in item["answers"].items():
             if row["check"]:
@@ -96,9 +96,7 @@ def _rows(key: Mapping[str, Any], rater: str, answers: Any) -> Iterator[dict[str
 def _read_json(path: Path, advice: str) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path} does not exist; {advice}.") from error
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(f"{path} is not JSON ({error}); {advice}.") from error
     if not isinstance(data, dict) or not HEAD.items() <= data.items():
         raise SettingsError(f"{path} is not a rater study's file of version 1; {advice}.")
