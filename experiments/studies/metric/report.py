@@ -14,19 +14,6 @@ from metrics.functional import PRESETS
 
 #: Columns of the summary.
 SUMMARY = ("corrected", "raw", "phase_cosine", "mint", "bailando", "av_align")
-#: Rows of the table of folders: score and title.
-FOLDER_SCORES = {
-    "corrected": "corrected",
-    "control_difference": "minus shifted music",
-    "other_difference": "minus other music",
-    "f1_corrected": "F1, corrected",
-    "phase_cosine": "phase cosine",
-    "raw": "raw BAS",
-    "chance": "its chance level",
-    "av_align": "AV-Align",
-    "bas_mint": "mint, on flow",
-    "bas_bailando": "bailando, on flow",
-}
 
 
 def page(results: Mapping[str, Any], command: str) -> str:
@@ -37,28 +24,26 @@ def page(results: Mapping[str, Any], command: str) -> str:
         row = sweeps[key]["places"].index(place)
         return " | ".join(f"{sweeps[key]['means'][member][row]:.3f}" for member in SUMMARY)
 
+    def score(key: str) -> str:
+        return " | ".join(interval(means[key]).text(3) for means in folders.values())
+
     tables = []
     for key, sweep in sweeps.items():
         columns = [SWEEPS[key].unit or "condition", *(MEMBERS[m] for m in sweep["means"])]
         rows = zip(sweep["places"], *sweep["means"].values(), strict=True)
         cells = [[place, *(f"{mean:.3f}" for mean in means)] for place, *means in rows]
         tables.append((SWEEPS[key].title, markdown_table(columns, cells)))
-    clips = [interval(means["corrected"]) for means in folders.values()]
-    videos = [["clips", *(f"{one.clips} of {one.clusters} songs" for one in clips)]]
-    for key, title in FOLDER_SCORES.items():
-        if all(key in means for means in folders.values()):
-            videos.append([title, *(interval(means[key]).text(3) for means in folders.values())])
     return fill_template(
         Path(__file__).with_name("report.md.j2"),
         **results,
         command=command,
         summary=summary,
+        score=score,
         tables=tables,
         needed=markdown_table(
             ["member", *(f"{float(share):.0%} hit" for share in needed["corrected"])],
             [[MEMBERS[m], *(f"{n:.0f}" for n in counts.values())] for m, counts in needed.items()],
         ),
-        videos=markdown_table(["score", *folders], videos),
     )
 
 
