@@ -21,11 +21,10 @@ EXAMPLES = [
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--minutes", type=float, default=9.0, help="budget on two cores (9)")
-    parser.add_argument("--out", type=Path, default=Path("quickstart"), help="folder (quickstart)")
-    parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="seed=N, or any setting of the preset"
-    )
+    add = parser.add_argument
+    add("--minutes", type=float, default=9.0, help="budget on two cores (9)")
+    add("--out", type=Path, default=Path("quickstart"), help="folder (quickstart)")
+    add("settings", nargs="*", metavar="key=value", help="seed=N, or any setting of the preset")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from experiments.sweeps.grammar import Sweep
-    from experiments.sweeps.store import SweepStore
-    from experiments.sweeps.worker import Finished
+    from experiments.sweeps.store import Claim, SweepStore
 
 HELP = """Run a sweep or an ablation: every trial trains, generates held-out clips and is scored.
 
@@ -73,12 +72,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_here(args: argparse.Namespace, sweep: Sweep, words: list[str]) -> int:
-    """Run one worker, or several and the report."""
+    """Run one worker, or several as processes, and write the report."""
     import signal
 
     from experiments.errors import Interrupted, SettingsError
     from experiments.sweeps.store import SweepStore
     from experiments.sweeps.worker import run_worker
+
+    def stop(*_: object) -> None:
+        # Ends the running trial too, as the exception passes through the worker.
+        raise Interrupted("Stopped; the same command continues this sweep.")
 
     sweep.fixed_values(words)
     out = args.out or Path("sweeps") / sweep.name
@@ -90,23 +93,17 @@ def _run_here(args: argparse.Namespace, sweep: Sweep, words: list[str]) -> int:
     store = SweepStore(out, sweep, words, args.storage, args.trials, args.seed)
     if args.report:
         return _report(store)
-
-    def stop(*_: object) -> None:
-        # Ends the running trial too, as the exception passes through the worker.
-        raise Interrupted("Stopped; the same command continues this sweep.")
-
     signal.signal(signal.SIGTERM, stop)
-    status = 0
     if args.workers > 1:
-        status = _spawn(args, out)
+        if status := _spawn(args, out):
+            return status
     else:
-        for finished in run_worker(store, words):
-            _print(store, finished)
-    running = store.states().get("running", 0)
-    if running and status == 0:
+        for ended in run_worker(store, words):
+            _print(store, ended)
+    if running := store.states().get("running", 0):
         print(f"{running} trials are still running in other workers.")
         return 0
-    return status or _report(store)
+    return _report(store)
 
 
 def _spawn(args: argparse.Namespace, out: Path) -> int:
@@ -129,12 +126,11 @@ def _spawn(args: argparse.Namespace, out: Path) -> int:
             worker.wait()
 
 
-def _print(store: SweepStore, finished: Finished) -> None:
-    values = " ".join(f"{name}={value}" for name, value in finished.values.items())
-    result = finished.state if finished.value is None else f"{finished.value:.4f}"
-    states = store.states()
-    done = store.cap - states.get("running", 0) - states.get("waiting", 0)
-    said = f"[{done}/{store.cap}] trial {finished.number}: {result} in {finished.seconds:.0f} s"
+def _print(store: SweepStore, ended: Claim) -> None:
+    values = " ".join(f"{name}={value}" for name, value in ended.values.items())
+    result = ended.state if ended.value is None else f"{ended.value:.4f}"
+    done = store.cap - sum(store.states().get(state, 0) for state in ("running", "waiting"))
+    said = f"[{done}/{store.cap}] trial {ended.number}: {result} in {ended.seconds:.0f} s"
     print(f"{said}  {values}", flush=True)
 
 

@@ -23,7 +23,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class QuickstartPlan:
-    """Settings and folders of a quickstart run."""
+    """Settings and folder of a quickstart run."""
 
     out: Path
     minutes: float
@@ -33,50 +33,22 @@ class QuickstartPlan:
     shown_videos: int
     """Number of whole dances to write as videos."""
 
-    @property
-    def rendered(self) -> Path:
-        """Folder of the rendered data set."""
-        return self.out / "rendered"
-
-    @property
-    def prepared(self) -> Path:
-        """Folder of the prepared data set."""
-        return self.out / "prepared"
-
-    @property
-    def autoencoder(self) -> Path:
-        """Run folder of stage 1."""
-        return self.out / "autoencoder"
-
-    @property
-    def diffusion(self) -> Path:
-        """Run folder of stage 2."""
-        return self.out / "diffusion"
-
-    @property
-    def results(self) -> Path:
-        """File with the numbers of the final table."""
-        return self.out / "results.json"
-
-    def stage_settings(self, out: Path) -> Settings:
-        """Return the settings of the run in the folder `out`."""
-        data, autoencoder = str(self.prepared), str(self.autoencoder)
-        return replace(
-            self.settings, data=data, autoencoder=autoencoder, out=str(out), resume="auto"
-        )
+    def stage_settings(self, stage: str) -> Settings:
+        """Return the settings of the run in the subfolder `autoencoder` or `diffusion`."""
+        data, autoencoder = str(self.out / "prepared"), str(self.out / "autoencoder")
+        out = str(self.out / stage)
+        return replace(self.settings, data=data, autoencoder=autoencoder, out=out, resume="auto")
 
 
 def plan_quickstart(out: Path, minutes: float, words: list[str]) -> QuickstartPlan:
     """Scale the training of the preset `quickstart` to a number of minutes on two cores.
 
+    The clock is not consulted, so that the same command gives the same result.
+
     Args:
         out: Folder to work in.
-        minutes: Budget. It scales the numbers of steps (and, below three minutes, of videos); the
-            clock is not consulted, so that the same command gives the same result.
+        minutes: Scales the numbers of steps (and, below three minutes, of videos).
         words: `key=value` settings that override the preset.
-
-    Raises:
-        SettingsError: The budget is outside [0.5, 1440], or a setting does not exist.
     """
     if not 0.5 <= minutes <= 1440:
         raise SettingsError(f"--minutes is {minutes:g}, but must be between 0.5 and 1440.")
@@ -94,25 +66,21 @@ def plan_quickstart(out: Path, minutes: float, words: list[str]) -> QuickstartPl
 
 
 def claim_folder(plan: QuickstartPlan) -> None:
-    """Write the plan to its folder, or check that the folder has the same plan.
-
-    Raises:
-        SettingsError: The folder has another quickstart or other files.
-    """
+    """Write the plan to its folder, or check that the folder has the same plan."""
     path = plan.out / "quickstart.json"
     wanted = {"format": FORMAT, "minutes": plan.minutes, "settings": asdict(plan.settings)}
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            found = {}
-        if found != json.loads(json.dumps(wanted)):
-            raise SettingsError(
-                f"{plan.out} has a quickstart with other settings ({found.get('minutes')} "
-                f"minutes, seed {found.get('settings', {}).get('seed')}): give another --out, or "
-                "remove that folder."
-            )
+    if not path.exists():
+        if plan.out.exists() and (not plan.out.is_dir() or any(plan.out.iterdir())):
+            raise SettingsError(f"{plan.out} has other files: give another --out.")
+        write_text(path, json.dumps(wanted, indent=2) + "\n")
         return
-    if plan.out.exists() and (not plan.out.is_dir() or any(plan.out.iterdir())):
-        raise SettingsError(f"{plan.out} has other files: give another --out.")
-    write_text(path, json.dumps(wanted, indent=2) + "\n")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = {}
+    if found != json.loads(json.dumps(wanted)):
+        raise SettingsError(
+            f"{plan.out} has a quickstart with other settings ({found.get('minutes')} minutes, "
+            f"seed {found.get('settings', {}).get('seed')}): give another --out, or remove that "
+            "folder."
+        )

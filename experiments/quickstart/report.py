@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from PIL import Image, ImageDraw
@@ -18,7 +19,6 @@ from torch import Tensor
 
 from datamodules.files import replacing, write_text
 from datamodules.index import Index
-from experiments.quickstart.plan import QuickstartPlan
 from metrics.functional import beat_f1
 
 #: Frames of a clip in the contact sheet.
@@ -46,20 +46,15 @@ NEXT = """
 {videos}
 
 [bold]Next[/bold]
-  dabfusion generate {diffusion} IMAGE SONG dance.mp4
-  dabfusion compare {autoencoder} {diffusion} --out report.html
+  dabfusion generate {out}/diffusion IMAGE SONG dance.mp4
+  dabfusion compare {out}/autoencoder {out}/diffusion --out report.html
   dabfusion prepare VIDEOS OUT     # your own dance videos, or AIST++
   dabfusion settings               # everything that can be changed"""
 
 
-def print_report(plan: QuickstartPlan, seconds: float) -> None:
-    """Print the table of `results.json`, where the results are, and commands to try next.
-
-    Args:
-        plan: A finished quickstart.
-        seconds: How long this run took.
-    """
-    results: dict[str, Any] = json.loads(plan.results.read_text(encoding="utf-8"))
+def print_report(out: Path, seconds: float) -> None:
+    """Print the table of `results.json`, where the results are, and commands to try next."""
+    results: dict[str, Any] = json.loads((out / "results.json").read_text(encoding="utf-8"))
     scores = results["alignment"]
     console = Console()
     table = Table(
@@ -71,45 +66,35 @@ def print_report(plan: QuickstartPlan, seconds: float) -> None:
     for heading in COLUMNS.values():
         table.add_column(heading, no_wrap=True)
     for name, label in ROWS.items():
-        table.add_row(label, *(interval(scores[kind][name]) for kind in COLUMNS))
+        cells = [scores[kind][name] for kind in COLUMNS]
+        table.add_row(label, *("{mean:.2f} [{low:.2f},{high:.2f}]".format(**c) for c in cells))
     console.print(table)
     numbers = scores["generated"]["corrected"] | results["reconstruction"] | results["beats"]
     console.print(REPORT.format(**numbers))
-    videos = "\n".join(f"  {path}" for path in sorted((plan.out / "videos").glob("*.mp4")))
-    places = {"out": plan.out, "diffusion": plan.diffusion, "autoencoder": plan.autoencoder}
-    text = NEXT.format(minutes=seconds / 60, videos=videos, **places)
+    videos = "\n".join(f"  {path}" for path in sorted((out / "videos").glob("*.mp4")))
+    text = NEXT.format(minutes=seconds / 60, videos=videos, out=out)
     console.print(text, highlight=False, soft_wrap=True)
 
 
-def interval(value: Mapping[str, float]) -> str:
-    """Format an interval as `0.33 [0.25,0.41]`."""
-    return f"{value['mean']:.2f} [{value['low']:.2f},{value['high']:.2f}]"
-
-
-def contact_sheet(shown: Sequence[tuple[str, Tensor, Tensor]], path: Path, scale: int = 1) -> None:
-    """Draw clips as rows of frames, the true one above the generated one, with their names.
+def contact_sheet(shown: Sequence[tuple[str, Tensor, Tensor]], path: Path) -> None:
+    """Write a PNG of clips as rows of frames, the true one above the generated one, with names.
 
     Args:
         shown: Name, true and generated frames (T, 3, H, W) uint8 of each clip.
         path: PNG to write.
-        scale: Pixels of the sheet for each pixel of the frames.
     """
-    bands: list[Image.Image] = []
-    for name, true, generated in shown:
-        for kind, video in (("true", true), ("generated", generated)):
-            strip = video[:SHEET_FRAMES].permute(2, 0, 3, 1).flatten(1, 2).numpy()
-            height, width = strip.shape[:2]
-            band = Image.new("RGB", (width * scale, height * scale + LABEL_PIXELS), "white")
-            frames = Image.fromarray(np.ascontiguousarray(strip))
-            resized = frames.resize((width * scale, height * scale), Image.Resampling.BICUBIC)
-            band.paste(resized, (0, LABEL_PIXELS))
-            ImageDraw.Draw(band).text((3, 1), f"{kind}: {name}", fill="black")
-            bands.append(band)
-    sheet = Image.new("RGB", (bands[0].width, sum(b.height for b in bands)), "white")
-    top = 0
-    for band in bands:
-        sheet.paste(band, (0, top))
-        top += band.height
+    rows = [
+        (f"{kind}: {name}", video[:SHEET_FRAMES])
+        for name, *pair in shown
+        for kind, video in zip(("true", "generated"), pair, strict=True)
+    ]
+    frames, _, height, width = rows[0][1].shape
+    band = height + LABEL_PIXELS
+    sheet = Image.new("RGB", (frames * width, len(rows) * band), "white")
+    for place, (label, video) in enumerate(rows):
+        strip = video.permute(2, 0, 3, 1).flatten(1, 2)  # (H, T * W, 3)
+        sheet.paste(Image.fromarray(strip.numpy()), (0, place * band + LABEL_PIXELS))
+        ImageDraw.Draw(sheet).text((3, place * band + 1), label, fill="black")
     with replacing(path) as temporary:
         sheet.save(temporary)
 
@@ -127,10 +112,9 @@ def tracked_beats(index: Index) -> dict[str, float]:
         fraction of songs whose tracked tempo is within 4% of that in the name; the numbers of
         `videos` and of songs (`pieces`).
     """
-    true, tracked = index.beats("beats_truth"), index.beats("beats")
     scores = [
         float(beat_f1(torch.tensor(found)[None], torch.tensor(known)[None]))
-        for found, known in zip(tracked, true, strict=True)
+        for found, known in zip(index.beats("beats"), index.beats("beats_truth"), strict=True)
         if found is not None and known is not None
     ]
     tempi, named = (index.table[name].to_pylist() for name in ("tempo_bpm", "tempo_name_bpm"))
@@ -140,8 +124,8 @@ def tracked_beats(index: Index) -> dict[str, float]:
         if known
     }
     return {
-        "f1": float(np.mean(scores)) if scores else float("nan"),
+        "f1": fmean(scores) if scores else math.nan,
         "videos": float(len(scores)),
-        "tempo_right": float(np.mean(list(right.values()))) if right else float("nan"),
+        "tempo_right": fmean(right.values()) if right else math.nan,
         "pieces": float(len(right)),
     }

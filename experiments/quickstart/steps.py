@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 
 from datamodules.aist_names import tempo_of
@@ -35,74 +36,56 @@ from lightning_modules.pipeline import DabFusionPipeline
 
 
 def run_quickstart(plan: QuickstartPlan) -> None:
-    """Do every step that is not finished, and print the table.
-
-    Raises:
-        SettingsError: The folder has a quickstart with other settings.
-    """
+    """Do every step that is not finished, and print the table."""
     claim_folder(plan)
     began = time.monotonic()
-    for number, (title, step) in enumerate(STEPS.items(), start=1):
-        with shown_progress(f"{number}/{len(STEPS)} {title}") as progress:
-            step(plan, progress)
-    print_report(plan, time.monotonic() - began)
+    stage1, stage2 = plan.stage_settings("autoencoder"), plan.stage_settings("diffusion")
+    rendered, prepared = plan.out / "rendered", plan.out / "prepared"
+    with _step(1, "Render dancers and music") as progress:
+        preparation.render(rendered, plan.settings, progress)
+    with _step(2, "Prepare clips, track beats") as progress:
+        preparation.prepare_folder(
+            rendered, prepared, plan.settings, progress=lambda _, *done: progress(*done)
+        )
+    with _step(3, "Train stage 1, the autoencoder") as progress:
+        train_stage(stage1, "autoencoder", progress)
+    with _step(4, "Cache latent flow") as progress:
+        trained, data = load_stage1(stage1.out), build_clip_data(stage2, 8)
+        cache_latent_flow(stage2, trained, data, progress=progress)
+    with _step(5, "Train stage 2, the diffusion") as progress:
+        train_stage(stage2, "diffusion", progress)
+    with _step(6, "Generate and score held-out dances") as progress:
+        if not (plan.out / "results.json").exists():
+            score(plan, progress)
+    with _step(7, "Write videos and contact sheet") as progress:
+        write_videos(plan, progress)
+    print_report(plan.out, time.monotonic() - began)
 
 
-def render(plan: QuickstartPlan, progress: Progress) -> None:
-    """Render dancers and music."""
-    preparation.render(plan.rendered, plan.settings, progress)
-
-
-def prepare(plan: QuickstartPlan, progress: Progress) -> None:
-    """Prepare clips and track beats."""
-    preparation.prepare_folder(
-        plan.rendered,
-        plan.prepared,
-        plan.settings,
-        progress=lambda step, done, total: progress(done, total),
-    )
-
-
-def train_autoencoder(plan: QuickstartPlan, progress: Progress) -> None:
-    """Train stage 1."""
-    train_stage(plan.stage_settings(plan.autoencoder), "autoencoder", progress)
-
-
-def cache_flow(plan: QuickstartPlan, progress: Progress) -> None:
-    """Cache the latent flow of stage 1."""
-    settings = plan.stage_settings(plan.diffusion)
-    stage1, data = load_stage1(plan.autoencoder), build_clip_data(settings, 8)
-    cache_latent_flow(settings, stage1, data, progress=progress)
-
-
-def train_diffusion(plan: QuickstartPlan, progress: Progress) -> None:
-    """Train stage 2."""
-    train_stage(plan.stage_settings(plan.diffusion), "diffusion", progress)
+def _step(number: int, title: str) -> AbstractContextManager[Progress]:
+    return shown_progress(f"{number}/7 {title}")
 
 
 def score(plan: QuickstartPlan, progress: Progress) -> None:
     """Write `results.json`, per-clip rows and the contact sheet of held-out clips."""
-    if plan.results.exists():
-        return
-    settings = plan.stage_settings(plan.diffusion)
+    settings, run = plan.stage_settings("diffusion"), plan.out / "diffusion"
     data = build_clip_data(settings, batch_size=10)
     scores = score_heldout(
-        DabFusionPipeline.from_pretrained(plan.diffusion),
+        DabFusionPipeline.from_pretrained(run),
         data,
         seed=settings.seed,
         clips=plan.heldout_clips,
         progress=progress,
     )
+    alignment = {}
     for kind, rows in scores.rows.items():
         write_rows(plan.out / "scores" / f"{kind}.csv", rows)
-    write_heldout(plan.diffusion / "evaluation", settings, scores.rows["generated"], settings.seed)
+        alignment[kind] = {name: asdict(value) for name, value in summarize(rows).items()}
+    write_heldout(run / "evaluation", settings, scores.rows["generated"], settings.seed)
     contact_sheet(scores.shown, plan.out / "contact_sheet.png")
     results = {
         "format": FORMAT,
-        "alignment": {
-            kind: {name: asdict(value) for name, value in summarize(rows).items()}
-            for kind, rows in scores.rows.items()
-        },
+        "alignment": alignment,
         "reconstruction": scores.reconstruction,
         "beats": tracked_beats(data.index),
         "protocol": {
@@ -110,17 +93,15 @@ def score(plan: QuickstartPlan, progress: Progress) -> None:
             "seed": settings.seed,
             "minutes": plan.minutes,
             "split": "test",
-            "frames": settings.clips.frames,
-            "fps": settings.clips.fps,
-            "size": settings.clips.size,
+            **{name: getattr(settings.clips, name) for name in ("frames", "fps", "size")},
         },
     }
-    write_text(plan.results, json.dumps(results, indent=2) + "\n")
+    write_text(plan.out / "results.json", json.dumps(results, indent=2) + "\n")
 
 
 def write_videos(plan: QuickstartPlan, progress: Progress) -> None:
     """Write whole dances of held-out people to held-out music, with sound."""
-    settings = plan.stage_settings(plan.diffusion)
+    settings = plan.stage_settings("diffusion")
     data = build_clip_data(settings, batch_size=1)
     index = data.index
     rows = [row for row, name in enumerate(index.names) if data.splits.get(name) == "test"]
@@ -130,18 +111,7 @@ def write_videos(plan: QuickstartPlan, progress: Progress) -> None:
         clip = index.clip_path(index.names[row])
         path = plan.out / "videos" / f"{index.names[row]}.mp4"
         if not path.exists():
-            pipeline = pipeline or DabFusionPipeline.from_pretrained(plan.diffusion)
+            pipeline = pipeline or DabFusionPipeline.from_pretrained(settings.out)
             image, tempo = read_frames(clip, [0])[0], tempo_of(index.music[row])
             pipeline(image, clip, tempo_bpm=tempo, generator=settings.seed).save(path)
         progress(done, len(chosen))
-
-
-STEPS = {
-    "Render dancers and music": render,
-    "Prepare clips, track beats": prepare,
-    "Train stage 1, the autoencoder": train_autoencoder,
-    "Cache latent flow": cache_flow,
-    "Train stage 2, the diffusion": train_diffusion,
-    "Generate and score held-out dances": score,
-    "Write videos and contact sheet": write_videos,
-}

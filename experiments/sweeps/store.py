@@ -45,7 +45,7 @@ NAME_LENGTH, PART_LENGTH = 100, 32
 
 @dataclass
 class Claim:
-    """A trial held by this worker."""
+    """A trial held by this worker, with its result once it has ended."""
 
     number: int
     trial: optuna.trial.Trial
@@ -54,6 +54,10 @@ class Claim:
     reported: int
     """How many values of the metric Optuna already has from an earlier attempt."""
     lock: IO[str]
+    state: str = "running"
+    """Or complete, pruned or failed."""
+    value: float | None = None
+    seconds: float = 0.0
 
 
 class SweepStore:
@@ -139,9 +143,8 @@ class SweepStore:
 
     def _open(self, storage: str) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        # Retries and `constant_liar` are marked experimental; lists as choices are stored as JSON.
+        # Retries and `constant_liar` are marked experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        warnings.filterwarnings("ignore", "Choices for a categorical distribution")
         place: JournalStorage | RDBStorage
         if storage == "journal":
             place = JournalStorage(JournalFileBackend(str(self.root / "storage.log")))

@@ -8,9 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import TrialState
 
@@ -25,22 +23,11 @@ PATIENCE_S = 60.0
 RESULT = "trial.json"
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A trial that this worker has run. ``state``: complete, pruned or failed."""
-
-    number: int
-    values: dict[str, Any]
-    state: str
-    value: float | None
-    seconds: float
-
-
 class TrialUserError(SettingsError):
     """A trial refused its settings, as all others would; the next start runs it again."""
 
 
-def run_worker(store: SweepStore, words: Sequence[str], poll_s: float = 1.0) -> Iterator[Finished]:
+def run_worker(store: SweepStore, words: Sequence[str], poll_s: float = 1.0) -> Iterator[Claim]:
     """Run trials until none is waiting; read their metrics every ``poll_s`` seconds."""
     while (claim := store.claim()) is not None:
         began = time.monotonic()
@@ -54,12 +41,13 @@ def run_worker(store: SweepStore, words: Sequence[str], poll_s: float = 1.0) -> 
                     if process.poll() is None:
                         os.killpg(process.pid, number)
                         _ended(process, PATIENCE_S)
-            state, value = TrialState.PRUNED, None
+            state = TrialState.PRUNED
             if not pruned:
-                state, value = _outcome(store.sweep.metric, claim, process.returncode)
-            store.study.tell(claim.trial, value, state)
-        name = "failed" if state == TrialState.FAIL else state.name.lower()
-        yield Finished(claim.number, claim.values, name, value, time.monotonic() - began)
+                state = _outcome(store.sweep.metric, claim, process.returncode)
+            store.study.tell(claim.trial, claim.value, state)
+        claim.state = "failed" if state == TrialState.FAIL else state.name.lower()
+        claim.seconds = time.monotonic() - began
+        yield claim
 
 
 def read_result(folder: Path) -> dict[str, float]:
@@ -115,13 +103,14 @@ def _logged(folder: Path, metric: str) -> list[float]:
     return [float(value) for value in found if value is not None and math.isfinite(value)]
 
 
-def _outcome(metric: str, claim: Claim, status: int) -> tuple[TrialState, float | None]:
+def _outcome(metric: str, claim: Claim, status: int) -> TrialState:
+    """Return the state of a trial by its exit status, and set its value."""
     if status == USER_ERROR:
         log = (claim.folder / "trial.log").read_text("utf-8", errors="replace").strip()
         said = log.splitlines()[-1] if log else "it printed nothing."
         raise TrialUserError(f"Trial {claim.number} was refused: {said}")
     if status != 0:
-        return TrialState.FAIL, None
+        return TrialState.FAIL
     metrics = read_result(claim.folder)
     values = [metrics[metric]] if metric in metrics else _logged(claim.folder, metric)
     if not values:
@@ -130,4 +119,5 @@ def _outcome(metric: str, claim: Claim, status: int) -> tuple[TrialState, float 
             f"Trial {claim.number} has no metric {metric} (it has: {known}); "
             "name one of those as metric.name in the sweep's file."
         )
-    return TrialState.COMPLETE, values[-1]
+    claim.value = values[-1]
+    return TrialState.COMPLETE

@@ -16,8 +16,8 @@ import yaml
 
 from experiments.errors import SettingsError
 from experiments.sweeps.grammar import load_sweep
-from experiments.sweeps.store import SweepStore, trial_name
-from experiments.sweeps.worker import Finished, TrialUserError, run_worker
+from experiments.sweeps.store import Claim, SweepStore, trial_name
+from experiments.sweeps.worker import TrialUserError, run_worker
 
 PROGRAM = Path(__file__).with_name("sweep_trial_program.py")
 
@@ -41,7 +41,7 @@ def open_store(path: Path, storage: str = "sqlite", **options: Any) -> SweepStor
     return SweepStore(path.parent / "out", load_sweep(str(path)), [], storage, **options)
 
 
-def work(store: SweepStore, words: tuple[str, ...] = ()) -> list[Finished]:
+def work(store: SweepStore, words: tuple[str, ...] = ()) -> list[Claim]:
     return list(run_worker(store, words, poll_s=0.05))
 
 
