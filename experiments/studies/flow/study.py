@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and write the report."""
     from experiments.errors import SettingsError
-    from experiments.processes.progress import shown_progress
-    from experiments.studies.flow import clips, figures, report
+    from experiments.studies.flow import figures, measure, report
     from experiments.studies.page import write_results
     from lightning_modules.checkpoints import load_autoencoder, read_metadata
 
@@ -55,70 +55,58 @@ def run(args: argparse.Namespace) -> int:
         )
     paths = [args.autoencoder, *args.beside]
     runs = [report.read_run(path) for path in paths] if args.beside else []
+    titles = [run["title"] for run in runs] or ["found"]
     curves = [*runs, *map(report.read_run, args.curves)]
     losses = list(map(report.read_run, args.losses))
     videos_from = args.videos_autoencoder or args.autoencoder
     videos_size = args.videos_size or args.size
-    videos = {}
-    if args.videos is not None:
-        videos = clips.read_videos(args.videos, args.frames, videos_size)
-    specs = clips.dance_specs(args.seed, args.clips, args.frames, args.size)
+    videos = measure.read_videos(args.videos, args.frames, videos_size) if args.videos else {}
+    specs = measure.dance_specs(args.seed, args.clips, args.frames, args.size)
     networks = [load_autoencoder(path) for path in paths]
-    rows = []
-    for network in networks:
-        with shown_progress("Rendered dances") as progress:
-            rows.append(clips.measure_rendered(network, specs, progress))
+    rows = [
+        _each("Rendered dances", partial(measure.measure_dance, network), specs)
+        for network in networks
+    ]
     real: list[dict[str, Any]] = []
     if videos:
         network = load_autoencoder(videos_from)
-        with shown_progress("Videos") as progress:
-            real = clips.measure_videos(network, videos, progress)
+        real = _each("Videos", partial(measure.measure_video, network), list(videos.items()))
         figures.draw_video_flows(network, videos, args.out / "videos.png")
-    measured = zip(runs, rows, strict=True) if runs else ()
+    means = [{name: vars(mean) for name, mean in report.summaries(row).items()} for row in rows]
     results = {
         "settings": {
-            "run": _described(args.autoencoder),
+            "run": report.describe(args.autoencoder),
             "autoencoder": read_metadata(args.autoencoder)["digest"],
             **{name: getattr(args, name) for name in ("clips", "frames", "size", "seed")},
-            "videos_run": _described(videos_from),
+            "videos_run": report.describe(videos_from),
             "videos_size": videos_size,
         },
-        "rendered": _plain(rows[0]),
-        "beside": {run["title"]: _plain(of) for run, of in measured},
+        "rendered": means[0],
+        "beside": dict(zip(titles, means, strict=True)) if runs else {},
         "curves": {run["title"]: run["curve"] for run in curves},
-        "losses": [{"settings": _without_folders(run), "val": run["val"]} for run in losses],
-        "real": _plain(real),
+        "losses": [{"settings": run["settings"], "val": run["val"]} for run in losses],
+        "real": {name: vars(mean) for name, mean in report.summaries(real).items()},
         "clips": rows[0] + real,
     }
     text = report.page(results, args.command)
     write_results(args.out, text, results, ("report.md", "results.json"))
-    report.draw_groups(rows[0], args.out / "flow.png")
+    figures.draw_groups(rows[0], args.out / "flow.png")
     if curves:
-        report.draw_curves(curves, args.out / "curves.png")
-    titles = [run["title"] for run in runs] or ["found"]
-    figures.draw_dancers(dict(zip(titles, networks, strict=True)), specs, args.out / "dancers.png")
+        figures.draw_curves(curves, args.out / "curves.png")
+    titled = dict(zip(titles, networks, strict=True))
+    figures.draw_dancers(titled, specs[0], args.out / "dancers.png")
     print(text.split("\n## ")[1])
     print(f"Written to {args.out}: report.md, its figures, results.json")
     return 0
 
 
-def _plain(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    from experiments.studies.flow.report import summaries
+def _each(title: str, function: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
+    """Return the results of a function for all items, while a progress bar is shown."""
+    from experiments.processes.progress import shown_progress
 
-    return {name: vars(value) for name, value in summaries(rows).items()}
-
-
-def _without_folders(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a run without its folders, which have no meaning elsewhere."""
-    return {k: v for k, v in run["settings"].items() if k not in ("data", "autoencoder", "out")}
-
-
-def _described(path: Path) -> str:
-    """Describe a run by its training, an export by its digest."""
-    from experiments.studies.flow.report import read_run
-    from lightning_modules.checkpoints import read_metadata
-
-    if not (path / "metrics.jsonl").is_file():
-        return f"autoencoder {read_metadata(path)['digest']}"
-    found = read_run(path)
-    return f"{found['title']} at {found['settings']['clips.size']} pixels"
+    found = []
+    with shown_progress(title) as progress:
+        for item in items:
+            found.append(function(*item) if isinstance(item, tuple) else function(item))
+            progress(len(found), len(items))
+    return found

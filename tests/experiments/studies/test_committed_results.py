@@ -13,6 +13,7 @@ from experiments.cli import build_parser, load_command
 from experiments.config.load import settings_from_words
 from experiments.studies.features import study as features
 from experiments.studies.flow import report as flow
+from experiments.studies.flow.figures import draw_groups
 from experiments.studies.metric import report as metric
 from experiments.studies.music import report as music
 from experiments.studies.page import interval
@@ -98,7 +99,7 @@ def test_flow(tmp_path: Path) -> None:
     command += " --videos VIDEOS --videos-autoencoder RUN --videos-size 128"
     assert_same_page(flow.page(results, command), "flow/report.md")
     rows = [row for row in results["clips"] if "genre" in row]
-    flow.draw_groups(rows, tmp_path / "flow.png")
+    draw_groups(rows, tmp_path / "flow.png")
     assert (tmp_path / "flow.png").stat().st_size > 9000
 
 

@@ -16,20 +16,14 @@ from experiments.config.load import load_settings
 from experiments.errors import SettingsError
 from experiments.runs.folder import RunFolder
 from experiments.studies.flow.measure import (
+    METHODS,
     flow_errors,
+    flow_to_first,
     frame_scores,
     hidden_overlap,
     pixel_flow,
 )
-from experiments.studies.flow.report import (
-    CONTRASTS,
-    SPEEDS,
-    changes,
-    losses_table,
-    read_run,
-    summaries,
-    thirds,
-)
+from experiments.studies.flow.report import CONTRASTS, changes, groups, read_run, summaries
 from lightning_modules.checkpoints import save_autoencoder
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.warp import coordinate_grid
@@ -96,12 +90,29 @@ def test_the_true_flow_of_a_rendered_clip_scores_as_the_truth() -> None:
     assert scores["ssim"] > scores["ssim_copy"]
 
 
+def test_optical_flow_of_each_frame_is_its_own() -> None:
+    video = render_clip(DanceSpec(seconds=0.6, size=64)).frames.float() / 255
+    for method in METHODS:
+        flow = flow_to_first(video, method)
+        assert flow.shape == (6, 64, 64, 2)
+        torch.testing.assert_close(flow[3:4], flow_to_first(video[[0, 3]], method)[1:])
+        assert flow[0].norm(dim=-1).mean() < 0.3 * flow[3].norm(dim=-1).mean()
+
+
 def test_groups_share_the_clips() -> None:
-    rows = [{"music": f"m{i % 3}", "genre": "BR", "speed": float(i), "epe": 1.0} for i in range(7)]
-    groups = thirds(rows, "speed", SPEEDS)
-    assert [len(group) for group in groups.values()] == [3, 2, 2]
-    assert groups["fast"][-1]["speed"] == 6.0
+    contrasts = (9, 12, 8, 11, 10, 7, 13)
+    rows = [
+        {"music": f"m{i % 3}", "genre": "BR", "speed": float(i), "psnr_copy": float(contrast)}
+        for i, contrast in enumerate(contrasts)
+    ]
+    found = groups(rows)
+    assert [len(found[name]) for name in ("slow", "medium", "fast", "BR")] == [3, 2, 2, 7]
+    assert found["fast"][-1]["speed"] == 6.0
+    # Contrast: how far copying the reference is from the truth.
+    scores = [[row["psnr_copy"] for row in found[name]] for name in CONTRASTS]
+    assert scores == [[7, 8, 9], [10, 11], [12, 13]]
     assert summaries(rows)["speed"].mean == pytest.approx(3.0)
+    assert summaries(rows[:1] * 2)["speed"].clusters == 2
 
 
 def run_folder(path: Path, gains: list[float], **loss: float) -> Path:
@@ -126,19 +137,10 @@ def test_runs_are_told_apart_by_what_was_changed(tmp_path: Path) -> None:
     assert changes(first["settings"], first["settings"]) == "nothing"
     changed = changes(other["settings"], first["settings"])
     assert changed == "stage1.loss.raw=0.0 stage1.loss.joints=1.0"
-    table = losses_table([first, other])
-    assert table.splitlines()[2] == "| nothing | 0.500 | 0.600 | 2.500 |"
+    assert first["val"] == {"psnr_gain": 2.5, "l1_ratio": 0.5, "l1_ratio_deformed": 0.6}
     (tmp_path / "other" / "metrics.jsonl").write_text("")
     with pytest.raises(SettingsError, match="no validation"):
         read_run(tmp_path / "other")
-
-
-def test_contrast_is_how_far_copying_is_from_the_truth() -> None:
-    rows = [{"psnr_copy": float(x)} for x in (9, 12, 8, 11, 10, 7)]
-    groups = thirds(rows, "psnr_copy", CONTRASTS)
-    found = {k: [row["psnr_copy"] for row in v] for k, v in groups.items()}
-    expected = {"strong contrast": [7, 8], "medium contrast": [9, 10], "weak contrast": [11, 12]}
-    assert found == expected
 
 
 def test_a_tiny_study_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,6 +162,7 @@ def test_a_tiny_study_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(results["clips"]) == 5
     assert results["rendered"]["epe_zero"]["mean"] > 0
     assert set(results["beside"]) == {"20 steps, no labels", "10 steps, no labels"}
+    assert "| nothing | 0.500 | 0.600 | 2.000 |" in report
     assert "| stage1.loss.raw=0.0 stage1.train.steps=10 |" in report
     drawn = re.findall(r"\]\((\w+\.png)\)", report)
     assert len(drawn) == 4

@@ -10,7 +10,7 @@ from datamodules.errors import DataError
 from datamodules.media.video import write_video
 from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments.evaluation.guarded import GuardedProcess
-from experiments.studies.flow import clips
+from experiments.studies.flow import measure
 from experiments.studies.raters import build
 
 #: Long enough to start a process that imports PyTorch on a busy machine.
@@ -31,8 +31,8 @@ def folder(tmp_path: Path) -> Path:
 def test_the_flow_study_leaves_them_out(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(clips, "PATIENCE_S", PATIENCE_S)
-    found = clips.read_videos(folder, 3, 32)
+    monkeypatch.setattr(measure, "PATIENCE_S", PATIENCE_S)
+    found = measure.read_videos(folder, 3, 32)
     assert {name: tuple(video.shape) for name, video in found.items()} == {"good": (3, 3, 32, 32)}
     said = capsys.readouterr().err
     assert "Left out: hangs: " in said
@@ -41,7 +41,7 @@ def test_the_flow_study_leaves_them_out(
     (folder / "good.mp4").unlink()
     (folder / "hangs.mp4").unlink()
     with pytest.raises(DataError, match="None of the videos"):
-        clips.read_videos(folder, 3, 32)
+        measure.read_videos(folder, 3, 32)
 
 
 def test_the_raters_page_is_refused_with_the_name_of_the_video(
