@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from experiments.config.load import load_settings
-    from experiments.factories.stage1 import build_autoencoder
+    from experiments.factories.networks import build_autoencoder
     from experiments.processes.cpu import set_up_processor
 
     set_up_processor(args.threads)

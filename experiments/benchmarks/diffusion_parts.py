@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from experiments.benchmarks.harness import count_gflop
 from experiments.config.load import load_settings
-from experiments.factories.stage1 import build_autoencoder
-from experiments.factories.stage2 import build_scheduler
-from experiments.factories.stage2_networks import build_conditioner, build_denoiser
+from experiments.factories.modules import build_scheduler
+from experiments.factories.networks import build_autoencoder, build_conditioner, build_denoiser
 from lightning_modules.diffusion_loss import denoising_loss, training_target, velocity_loss
 from lightning_modules.networks.denoiser import FlowUNet3D
 from lightning_modules.networks.music import MusicEmbedding

@@ -21,7 +21,7 @@ from datamodules.preparation.prepare import PrepareOptions, prepare
 from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments.benchmarks.harness import print_table
 from experiments.config.load import Settings, load_settings
-from experiments.factories.stage1 import build_autoencoder
+from experiments.factories.networks import build_autoencoder
 from experiments.runs.logs import JsonlLogger, log_to
 from experiments.training.resolve import ResolvedRun, ensure_caches, resolve_run
 from experiments.training.stages import StageParts, build_parts

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load the model and serve the page until Ctrl-C."""
+    import socket
     import tempfile
     import webbrowser
 
@@ -41,23 +42,30 @@ def run(args: argparse.Namespace) -> int:
             f"--max-seconds is {args.max_seconds:g} and --max-mb {args.max_mb:g}; give at least 1 "
             "second and more than 0 MB."
         )
-    _check_address(args.host, args.port)
+    try:  # before the model is loaded
+        family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
+        socket.create_server((args.host, args.port), family=family).close()
+    except (OSError, OverflowError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).split(" (")[0]
+        raise SettingsError(
+            f"Nothing can be served at {args.host}, port {args.port} ({reason}); give another "
+            "--port (0 takes a free one) or --host."
+        ) from error
     try:
-        from experiments.generation.demo_app import build_app, launch_app, write_examples
+        from experiments.generation.demo import Limits, build_app, launch_app, write_examples
     except ImportError as error:
         if error.name != "gradio":
             raise
         raise SettingsError(
             'The demo needs Gradio, which is not installed: pip install "gradio>=5".'
         ) from error
-    from experiments.generation.demo_dance import Limits
     from experiments.generation.load import load_pipeline
 
     limits = Limits(file_mb=args.max_mb, dance_s=args.max_seconds)
     pipeline = load_pipeline(args.model, args.clap_weights, args.wav2clip_weights)
     with tempfile.TemporaryDirectory(prefix="dabfusion-examples-") as folder:
         app = build_app(pipeline, limits, write_examples(Path(folder), pipeline.settings.size))
-        address, _ = launch_app(app, limits, args.host, args.port)
+        address = launch_app(app, limits, args.host, args.port)
         print(f"Open {address} (Ctrl-C ends it).", flush=True)
         if args.host not in ("127.0.0.1", "localhost", "::1"):
             print("It is reachable from other computers: anyone there can use it.", flush=True)
@@ -65,20 +73,3 @@ def run(args: argparse.Namespace) -> int:
             webbrowser.open(address)
         app.block_thread()
     return 0
-
-
-def _check_address(host: str, port: int) -> None:
-    """Refuse an address that cannot be served before the model is loaded."""
-    import socket
-
-    from experiments.errors import SettingsError
-
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, port), family=family).close()
-    except (OSError, OverflowError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).split(" (")[0]
-        raise SettingsError(
-            f"Nothing can be served at {host}, port {port} ({reason}); give another --port "
-            "(0 takes a free one) or --host."
-        ) from error

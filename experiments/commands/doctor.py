@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from datamodules.doctor import diagnose
     from datamodules.files import write_text
     from experiments.config.load import settings_from_words
-    from experiments.factories.splits import build_split_rule
+    from experiments.factories.preparation import build_split_rule
 
     settings = settings_from_words(args.settings)
     diagnosis = diagnose(args.data, build_split_rule(settings))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import textwrap
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from experiments.config.load import Settings
+from operator import attrgetter
 
 HELP = """List the settings with their types, defaults and meanings.
 
@@ -38,11 +36,13 @@ def run(args: argparse.Namespace) -> int:
 
     if args.presets:
         for name in preset_names():
-            print(f"{name}\n{textwrap.indent(preset_header(PRESETS / f'{name}.yaml'), '    ')}\n")
+            # The comment at the top of a preset: command, cost, expected score.
+            lines = (PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+            comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+            print(name, *(f"    {line.lstrip('#').strip()}" for line in comment), "", sep="\n")
         return 0
-    given = [word for word in args.words if "=" in word]
     filters = [word.lower() for word in args.words if "=" not in word]
-    settings = settings_from_words(given)
+    settings = settings_from_words([word for word in args.words if "=" in word])
     found = [
         setting
         for setting in all_settings().values()
@@ -54,36 +54,15 @@ def run(args: argparse.Namespace) -> int:
             "`dabfusion settings` lists all of them."
         )
     for setting in found:
-        value = _value(settings, setting.name)
-        shown = f"{setting.name} = {_show(value)}"
+        value = attrgetter(setting.name)(settings)
         note = "" if value == setting.default else f", default {_show(setting.default)}"
-        print(f"{shown}    ({setting.type_text}{note})")
+        print(f"{setting.name} = {_show(value)}    ({setting.type_text}{note})")
         print(textwrap.fill(setting.doc, 96, initial_indent="    ", subsequent_indent="    "))
     return 0
 
 
-def preset_header(path: Path) -> str:
-    """Return the comment lines at the top of a preset: command, cost, expected score."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("#").strip())
-    return "\n".join(lines)
-
-
-def _value(settings: Settings, name: str) -> object:
-    node: object = settings
-    for part in name.split("."):
-        node = getattr(node, part)
-    return node
-
-
 def _show(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ",".join(_show(item) for item in value) + "]"
-    return str(value) if value != "" else '""'
+    """Return a value as it may be written on the command line."""
+    if isinstance(value, str):
+        return value or '""'
+    return json.dumps(value, separators=(",", ":")).replace('"', "")

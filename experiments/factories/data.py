@@ -6,24 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from datamodules.aist import (
-    AISTDataModule,
-    ClipContent,
-    LoaderOptions,
-    WindowRule,
-)
+from datamodules.aist import AISTDataModule, ClipContent, LoaderOptions, WindowRule
 from datamodules.cache import FeatureStore
 from datamodules.index import Index
 from experiments.config.load import Settings
-from experiments.factories.splits import build_split_rule
+from experiments.factories.preparation import build_split_rule
 
 
 def build_pair_data(settings: Settings, world_size: int = 1) -> AISTDataModule:
     """Build the data module of frame pairs for stage 1, with keypoints if its loss needs them.
 
-    Args:
-        settings: `stage1.train.batch_size` is divided among the processes.
-        world_size: Number of processes.
+    The settings' batch size is divided among the processes.
     """
     content = ClipContent(spectral=False, keypoints=settings.stage1.loss.uses_labels)
     batch_size = max(1, settings.stage1.train.batch_size // world_size)
@@ -65,7 +58,14 @@ def _build(
     clips = settings.clips
     return AISTDataModule(
         root=Path(settings.data),
-        rule=build_window_rule(settings),
+        rule=WindowRule(
+            frames=clips.frames,
+            stride=clips.stride or max(1, clips.frames // 4),
+            fps=clips.fps,
+            on_beat=clips.start == "beat",
+            mirror=clips.mirror,
+            speeds=tuple(clips.speeds),
+        ),
         view=view,
         split=build_split_rule(settings),
         content=content,
@@ -82,38 +82,21 @@ def _build(
     )
 
 
-def build_window_rule(settings: Settings) -> WindowRule:
-    """Build the rule that cuts training clips."""
-    clips = settings.clips
-    return WindowRule(
-        frames=clips.frames,
-        stride=clips.stride or max(1, clips.frames // 4),
-        fps=clips.fps,
-        on_beat=clips.start == "beat",
-        mirror=clips.mirror,
-        speeds=tuple(clips.speeds),
-    )
-
-
 def build_flow_store(settings: Settings, index: Index, autoencoder_digest: str) -> FeatureStore:
     """Build the store of every clip's latent flow; each stage 1 has its own store."""
-    depends = {"autoencoder": autoencoder_digest, **_clip_identity(settings, index)}
-    return FeatureStore(cache_folder(settings), "latent_flow", depends)
+    return _store(settings, index, "latent_flow", {"autoencoder": autoencoder_digest})
 
 
 def build_music_store(
     settings: Settings, index: Index, kind: str, network_digest: str
 ) -> FeatureStore:
     """Build the store of every clip's embeddings by one frozen encoder, such as `clap`."""
-    depends = {"network": network_digest, **_clip_identity(settings, index)}
-    return FeatureStore(cache_folder(settings), kind, depends)
+    return _store(settings, index, kind, {"network": network_digest})
 
 
-def cache_folder(settings: Settings) -> Path:
-    """Return the folder of cached features."""
-    return Path(settings.clips.cache) if settings.clips.cache else Path(settings.data) / "cache"
-
-
-def _clip_identity(settings: Settings, index: Index) -> dict[str, str | float | int]:
-    """Return what clip ids do not say: the data set, the frame rate and the frames per clip."""
-    return {"data": index.digest, "fps": settings.clips.fps, "frames": settings.clips.frames}
+def _store(settings: Settings, index: Index, kind: str, network: dict[str, str]) -> FeatureStore:
+    """Build a store that depends on a network and on what clip ids do not say."""
+    clips = settings.clips
+    folder = Path(clips.cache) if clips.cache else Path(settings.data) / "cache"
+    depends = {**network, "data": index.digest, "fps": clips.fps, "frames": clips.frames}
+    return FeatureStore(folder, kind, depends)

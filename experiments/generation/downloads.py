@@ -21,15 +21,13 @@ _UNREACHABLE = (urllib.error.URLError, http.client.HTTPException, OSError, Value
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A published file and its digest."""
+    """A published file: its size in bytes, and its owner and license as `terms`."""
 
     name: str
     url: str
     sha256: str
     size: int
-    """In bytes."""
     terms: str
-    """Owner and license."""
 
 
 #: ImageNet weights of torchvision; the perceptual loss uses their convolutions.
@@ -40,7 +38,6 @@ VGG19 = PublishedFile(
     size=574_673_361,
     terms="torchvision (BSD-3-Clause), trained on ImageNet, whose terms are for research",
 )
-
 #: Files of `dabfusion download` by name.
 PUBLISHED = {"vgg19": VGG19}
 
@@ -49,13 +46,13 @@ def download(
     file: PublishedFile,
     path: Path,
     url: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> bool:
-    """Download a file unless it exists; return whether it was downloaded.
+    """Download a file, complete or not at all, unless it exists; return whether it was downloaded.
 
     Args:
         file: The file.
-        path: Where to write it; complete or not at all.
+        path: Where to write it.
         url: Another address of the same file, such as a mirror; empty uses the publisher's.
         progress: Called with (bytes done, all bytes).
 
@@ -77,8 +74,7 @@ def download(
             out.write(chunk)
             digest.update(chunk)
             done += len(chunk)
-            if progress is not None:
-                progress(done, file.size)
+            progress(done, file.size)
         if digest.hexdigest() != file.sha256:
             raise SettingsError(
                 f"{source} gave {done} bytes of SHA-256 {digest.hexdigest()[:12]}..., but "

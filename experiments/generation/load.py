@@ -1,27 +1,25 @@
-"""Pipelines of trained runs with their music encoders; contact sheets and beat marks of dances."""
+"""Pipelines of trained runs with their music encoders; videos and contact sheets of dances."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from datamodules.files import replacing
-from experiments.errors import SettingsError
-from experiments.factories.scene import measure_scene
-from lightning_modules.generation.people import Scene
+from experiments.factories.music import load_encoders
+from experiments.generation.options import SHEETS
 from lightning_modules.generation.segmentation import load_segmenter
-from lightning_modules.music.clap import load_clap
-from lightning_modules.music.encoders import ENCODED, MusicEncoders
-from lightning_modules.music.wav2clip import load_wav2clip
 from lightning_modules.pipeline import DabFusionPipeline, Dance
 
 #: Frames of a contact sheet, evenly spread over the dance.
 SHEET_FRAMES = 20
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".gif": "GIF"}
 
 
 def load_pipeline(
@@ -44,70 +42,30 @@ def load_pipeline(
     pipe = DabFusionPipeline.from_pretrained(folder)
     if segmenter is not None:
         pipe.segmenter = load_segmenter(segmenter)
-    needs = set(pipe.music.needs)
-    if needs & set(ENCODED):
-        pipe.encoder = MusicEncoders(
-            load_clap(clap_weights or "") if needs & {"clap", "clap_tokens"} else None,
-            load_wav2clip(wav2clip_weights or "") if "wav2clip" in needs else None,
-        )
+    weights = (str(path) if path else "" for path in (clap_weights, wav2clip_weights))
+    pipe.encoder = load_encoders(pipe.music.needs, *weights)
     return pipe.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def scene_of(data: Path) -> Scene:
-    """Return the scene of a prepared folder's training videos.
+def finish(dance: Dance, out: Path, options: Mapping[str, Any], note: str = "") -> Dance:
+    """Mark the beats if `beat_ticks` is on, write the video, and print a sentence about it.
 
-    Raises:
-        DataError: The folder is not prepared.
-        SettingsError: Nothing moves in its videos.
+    The sentence and a note are also the description in the video's metadata.
     """
-    scene = measure_scene(data)
-    if scene is None:
-        raise SettingsError(f"{data} shows no moving dancer; give a background image instead.")
-    return scene
+    if options.get("beat_ticks"):
+        dance = draw_beat_ticks(dance)
+    shorter = too_short(dance, options.get("seconds"))
+    text = f"{dance.seconds:.1f} s, {len(dance.beats)} beats in the music{shorter}."
+    dance.save(out, f"{text} {note}".strip())
+    print(f"{out}: {text}", file=sys.stderr)
+    return dance
 
 
-def sheet_format(path: Path) -> str:
-    """Return the image format of a file name.
-
-    Raises:
-        SettingsError: The format is not known.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise SettingsError(
-            f"{path} cannot be drawn: give a name that ends in {', '.join(FORMATS)}."
-        )
-    return FORMATS[path.suffix.lower()]
-
-
-def write_sheet(dance: Dance, path: Path) -> None:
-    """Write frames of a dance as one image, ten in a row; `.gif` and `.webp` are animations.
-
-    Raises:
-        SettingsError: The format is not known.
-    """
-    kind = sheet_format(path)
-    animated = kind in ("GIF", "WEBP")
-    frames = list(dance.frames) if animated else [sheet(dance.frames)]
-    first, *others = [
-        Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()) for frame in frames
-    ]
-    animation = {
-        "save_all": True,
-        "append_images": others,
-        "duration": round(1000 / dance.fps),
-        "loop": 0,
-    }
-    with replacing(path) as temporary:
-        first.save(temporary, format=kind, **(animation if animated else {}))
-
-
-def sheet(frames: Tensor, columns: int = 10) -> Tensor:
-    """Arrange at most `SHEET_FRAMES` of (N, 3, H, W) frames: (3, rows * H, columns * W)."""
-    count = min(SHEET_FRAMES, len(frames))
-    chosen = frames[torch.linspace(0, len(frames) - 1, count).round().long()]
-    filler = chosen.new_full((-count % columns, *chosen.shape[1:]), 255)
-    rows = torch.cat((chosen, filler)).unflatten(0, (-1, columns))
-    return rows.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+def too_short(dance: Dance, seconds: float | None) -> str:
+    """Return ``, although N s were requested: the song ends there`` if a dance is shorter."""
+    if seconds is None or dance.seconds > seconds - 1 / dance.fps:
+        return ""
+    return f", although {seconds:g} s were requested: the song ends there"
 
 
 def draw_beat_ticks(dance: Dance) -> Dance:
@@ -118,3 +76,25 @@ def draw_beat_ticks(dance: Dance) -> Dance:
     height = max(1, frames.shape[-2] // 24)
     frames[inside, :, -height:] = torch.tensor([255, 200, 0], dtype=torch.uint8)[:, None, None]
     return replace(dance, frames=frames)
+
+
+def write_sheet(dance: Dance, path: Path) -> None:
+    """Write frames of a dance as one image, ten in a row; `.gif` and `.webp` are animations."""
+    kind = SHEETS[path.suffix.lower()]
+    animated = kind in ("GIF", "WEBP")
+    frames = list(dance.frames) if animated else [sheet(dance.frames)]
+    first, *others = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in frames]
+    more: dict[str, Any] = (
+        {"save_all": True, "append_images": others, "loop": 0} if animated else {}
+    )
+    with replacing(path) as temporary:
+        first.save(temporary, format=kind, duration=round(1000 / dance.fps), **more)
+
+
+def sheet(frames: Tensor, columns: int = 10) -> Tensor:
+    """Arrange at most `SHEET_FRAMES` of (N, 3, H, W) frames: (3, rows * H, columns * W)."""
+    count = min(SHEET_FRAMES, len(frames))
+    chosen = frames[torch.linspace(0, len(frames) - 1, count).round().long()]
+    filler = chosen.new_full((-count % columns, *chosen.shape[1:]), 255)
+    rows = torch.cat((chosen, filler)).unflatten(0, (-1, columns))
+    return rows.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)

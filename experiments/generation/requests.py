@@ -1,138 +1,183 @@
-"""Options of a dance to generate, the same on the command line and as columns of a list."""
+"""Requests of dances, single or from lists: CSV or JSON files with one row per dance."""
 
 from __future__ import annotations
 
-import math
-import re
+import csv
+import json
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from experiments.errors import SettingsError
+from datamodules.errors import DataError
+from datamodules.index import digest_of
+from datamodules.media.probe import opened
+from experiments.errors import SettingsError, explain
+from experiments.generation.load import finish
+from experiments.generation.options import OPTIONS, read_number
+from lightning_modules.pipeline import DabFusionPipeline, DanceRequest
 
-if TYPE_CHECKING:
-    from lightning_modules.pipeline import Dance, DanceRequest
+REQUIRED = ("image", "song", "out")
+#: Other accepted names of columns.
+ALIASES = {"picture": "image", "guidance": "guidance_scale"}
 
 
 @dataclass(frozen=True)
-class Number:
-    """The numbers that an option accepts: from ``low`` (or above it, if ``above``) to ``high``."""
+class Row:
+    """A row of a list; with a `problem`, a sentence, it cannot be generated."""
 
-    kind: type[int] | type[float] = float
-    low: float = 0
-    high: float = math.inf
-    above: bool = False
-
-
-NUMBERS = {
-    "seconds": Number(above=True),
-    "start": Number(),
-    "steps": Number(int, above=True),
-    "guidance_scale": Number(),
-    "image_guidance_scale": Number(),
-    "tempo": Number(above=True),
-    "person_height": Number(above=True),
-    "seed": Number(int, -(2**63), 2**64 - 1),  # what torch.Generator accepts
-}
-#: Options that are paths of files to read.
-FILES = ("image", "song", "beats", "mask", "background")
-#: Arguments of `DanceRequest` and of `DabFusionPipeline.batch` by option.
-_REQUEST = {
-    "image": "image", "song": "music", "start": "start_s", "tempo": "tempo_bpm",
-    "beats": "beat_file", "seed": "generator", "mask": "mask", "background": "background",
-    "person_height": "person_height",
-}  # fmt: skip
-_SAMPLING = {
-    "seconds": "seconds", "steps": "num_inference_steps", "solver": "solver",
-    "guidance_scale": "guidance_scale", "image_guidance_scale": "image_guidance_scale",
-}  # fmt: skip
+    name: str
+    out: Path = Path()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
 
 
-def check_number(label: str, name: str, value: int | float) -> None:
-    """Refuse a number outside the range of its option.
+def build_request(options: Mapping[str, Any]) -> tuple[DanceRequest, dict[str, Any]]:
+    """Return a dance's request and keyword arguments of `DabFusionPipeline.batch`."""
+    given = {o.argument: options[k] for k, o in OPTIONS.items() if options.get(k) is not None}
+    request = {f.name: given.pop(f.name) for f in fields(DanceRequest) if f.name in given}
+    return DanceRequest(**request), given
+
+
+def read_list(path: Path, folder: Path) -> list[Row]:
+    """Read a list of dances.
 
     Args:
-        label: How the error names the option.
-        name: A key of `NUMBERS`, or another option that has to be above 0.
-        value: The number.
+        path: `.csv` with a header, or `.json` with a list of objects. The columns are `REQUIRED`
+            and, optionally, those of `OPTIONS`. Files are relative to the folder of the list.
+        folder: Folder to write to; ``out``, the name of an mp4, is relative to it.
 
     Raises:
-        SettingsError: It is out of range.
+        SettingsError: The whole list cannot be used.
     """
-    number = NUMBERS.get(name, Number(above=name != "threads"))
-    if value < number.low or (number.above and value == number.low):
-        need = "above" if number.above else "at least"
-        raise SettingsError(f"{label} is {value}, but must be {need} {number.low:g}.")
-    if value > number.high:
-        raise SettingsError(f"{label} is {value}, but must be at most {number.high}.")
+    rows: list[Row] = []
+    outs: dict[Path, str] = {}
+    for number, (line, values) in enumerate(_values(path), start=1):
+        name = f"Row {number} of {path.name}{line}"
+        try:
+            row = _row(name, values, path.parent, folder)
+            if row.out in outs:
+                raise SettingsError(f"{outs[row.out]} writes {row.out.name} too.")
+            outs[row.out] = name
+        except (SettingsError, OSError) as error:
+            row = Row(name, problem=f"{name}: {explain(error) or error}")
+        rows.append(row)
+    if not rows:
+        raise SettingsError(f"{path} lists no dances; give rows of image, song and out.")
+    return rows
 
 
-def read_number(name: str, value: Any) -> int | float:
-    """Convert and check the value of a numeric column.
+def generate_rows(
+    pipe: DabFusionPipeline, rows: Sequence[Row], shared: Mapping[str, Any]
+) -> list[str]:
+    """Generate dances together where their sampling options agree; skip finished ones.
+
+    A dance is finished if its video exists and was generated from the same model, files and
+    options, of which every video has a digest in its metadata.
 
     Args:
-        name: A key of `NUMBERS`.
-        value: A number or its text. Spreadsheets write whole numbers as 3.0, so this is 3.
-
-    Raises:
-        SettingsError: It is not a number, not a whole one where one is needed, or out of range.
-    """
-    kind = NUMBERS[name].kind
-    read: int | float = math.nan
-    with suppress(TypeError, ValueError, OverflowError):
-        read = math.nan if isinstance(value, bool) else float(value)
-        if kind is int and read.is_integer():
-            # Integers are read as such where possible: floats are not exact above 2 ** 53.
-            text = str(value).strip()
-            read = int(text) if re.fullmatch(r"[+-]?[0-9]+", text) else int(read)
-    if not math.isfinite(read) or (kind is int and not isinstance(read, int)):
-        need = "a whole number" if kind is int else "a number"
-        raise SettingsError(f"{name} is {str(value)[:40]!r}, but must be {need}.")
-    check_number(name, name, read)
-    return read
-
-
-def build_request(options: Mapping[str, Any]) -> DanceRequest:
-    """Build the request of a dance from its options; those that are None are left out."""
-    from lightning_modules.pipeline import DanceRequest
-
-    chosen = {_REQUEST[k]: v for k, v in options.items() if k in _REQUEST and v is not None}
-    return DanceRequest(**chosen)
-
-
-def sampling_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keyword arguments of `DabFusionPipeline.batch` that options set."""
-    return {_SAMPLING[k]: v for k, v in options.items() if k in _SAMPLING and v is not None}
-
-
-def finish(dance: Dance, out: Path, options: Mapping[str, Any], note: str = "") -> Dance:
-    """Mark the beats if requested, write the video, and print a sentence about it.
-
-    Args:
-        dance: The dance.
-        out: The mp4 to write.
-        options: Its options; ``beat_ticks`` among them.
-        note: A sentence to add to the description in the video's metadata.
+        pipe: The pipeline.
+        rows: Rows of a list.
+        shared: Options of the command line, which those of a row override; with the model's folder.
 
     Returns:
-        The dance as written.
+        Problems of rows that were not generated, each a sentence with the name of the row.
     """
-    from experiments.generation.load import draw_beat_ticks
+    problems = [row.problem for row in rows if row.problem]
+    groups: dict[str, list[tuple[Row, dict[str, Any], str]]] = {}
+    for row in rows:
+        if row.problem:
+            continue
+        options = {**shared, **row.options}
+        digest = digest_of({k: _fingerprint(v) for k, v in options.items() if v is not None})[:16]
+        if digest in _description(row.out):
+            print(f"{row.out}: generated before.", file=sys.stderr)
+        else:
+            sampling = build_request(options)[1]
+            groups.setdefault(str(sampling), []).append((row, options, digest))
+    for group in groups.values():
+        built = [build_request(options) for _, options, _ in group]
+        try:
+            dances = pipe.batch([request for request, _ in built], **built[0][1])
+            for (row, options, digest), dance in zip(group, dances, strict=True):
+                finish(dance, row.out, options, f"Request {digest}.")
+        except Exception as error:  # what is not the user's error is raised again
+            sentence = explain(error)
+            if sentence is None:
+                raise
+            if len(group) == 1:
+                problems.append(f"{group[0][0].name}: {sentence}")
+            else:
+                for row, *_ in group:  # one by one, so that only the row at fault is left out
+                    problems += generate_rows(pipe, [row], shared)
+    return problems
 
-    if options.get("beat_ticks"):
-        dance = draw_beat_ticks(dance)
-    shorter = too_short(dance, options.get("seconds"))
-    text = f"{dance.seconds:.1f} s, {len(dance.beats)} beats in the music{shorter}."
-    dance.save(out, f"{text} {note}".strip())
-    print(f"{out}: {text}", file=sys.stderr)
-    return dance
 
-
-def too_short(dance: Dance, seconds: float | None) -> str:
-    """Return ``, although N s were requested: the song ends there`` if a dance is shorter."""
-    if seconds is None or dance.seconds > seconds - 1 / dance.fps:
+def _description(video: Path) -> str:
+    """Return the description in a video's metadata; empty if there is none."""
+    if not video.is_file():
         return ""
-    return f", although {seconds:g} s were requested: the song ends there"
+    try:
+        with opened(video) as container:
+            return str(container.metadata.get("description", ""))
+    except DataError:
+        return ""
+
+
+def _fingerprint(value: Any) -> Any:
+    """Return an option, or for a path what changes with the content of the file or folder."""
+    if not isinstance(value, Path):
+        return value
+    weights = (path for path in value.rglob("*.safetensors") if path.parent != value)
+    files = [*weights, *(path for path in value.glob("*") if path.is_file())]
+    return [
+        [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
+        for path in (sorted(files) if value.is_dir() else [value])
+    ]
+
+
+def _values(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return the rows of a file, each with its line in parentheses, if it has one."""
+    if path.suffix.lower() != ".json":
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.DictReader(file)
+                return [(f" (line {reader.line_num})", row) for row in reader if any(row.values())]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise SettingsError(f"{path} is not a CSV file with a header ({error}).") from error
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path} is not readable as JSON ({error}).") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise SettingsError(f"{path} must be a list of objects, one for each dance.")
+    return [("", row) for row in rows]
+
+
+def _row(name: str, values: Mapping[str, Any], source: Path, folder: Path) -> Row:
+    """Check a row; raise a SettingsError or FileNotFoundError if it cannot be used."""
+    given = {ALIASES.get(k, k): v for k, v in values.items() if v not in (None, "", [])}
+    known = list(dict.fromkeys((*REQUIRED, *OPTIONS)))
+    for column in given:
+        if column not in known:
+            raise SettingsError(
+                f"The column {column!r} is not known; known are {', '.join(known)}."
+            )
+    for column in REQUIRED:
+        if column not in given:
+            raise SettingsError(f"The value of {column} is missing.")
+    out = folder / str(given.pop("out"))
+    if out.suffix.lower() != ".mp4":
+        raise SettingsError(f"out is {out.name}, but must end in .mp4.")
+    options: dict[str, Any] = {}
+    for column, value in given.items():
+        if OPTIONS[column].is_number:
+            options[column] = read_number(column, value)
+        elif OPTIONS[column].kind is str:
+            options[column] = str(value)
+        else:
+            options[column] = source / str(value)
+            if not options[column].exists():
+                raise FileNotFoundError(2, "", str(options[column]))
+    return Row(name, out, options)

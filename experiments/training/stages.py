@@ -18,11 +18,15 @@ from datamodules.cache import FeatureStore
 from datamodules.files import write_text
 from datamodules.media.video import write_video
 from experiments.caching.latent_flow import flow_of
-from experiments.factories.adapter import build_adapter_module, build_adapters
-from experiments.factories.compiled import compile_network
-from experiments.factories.scene import training_scene
-from experiments.factories.stage1 import build_autoencoder, build_autoencoder_module, check_norm
-from experiments.factories.stage2 import build_diffusion, build_pipeline
+from experiments.factories.modules import (
+    build_adapter_module,
+    build_autoencoder_module,
+    build_diffusion,
+    build_pipeline,
+)
+from experiments.factories.music import build_adapters
+from experiments.factories.networks import build_autoencoder, check_norm, compile_network
+from experiments.factories.preparation import build_split_rule, measure_scene
 from experiments.training.adapter import REPORT, find_genres, measure_adapters
 from experiments.training.resolve import Caches, ResolvedRun
 from experiments.training.samples import SOUND_RATE, draw_autoencoder, draw_diffusion
@@ -125,7 +129,7 @@ def _diffusion_parts(run: ResolvedRun, caches: Caches, max_statistics: int) -> S
 
     def export(folder: Path, notes: dict[str, Any]) -> None:
         # The empty background and typical place of a dancer, for people cut out of an image.
-        scene = training_scene(settings)
+        scene = measure_scene(Path(settings.data), build_split_rule(settings))
         rendered = any(
             truth is not None for truth in run.data.index.table["beats_truth"].to_pylist()
         )

@@ -13,7 +13,7 @@ from experiments.config.stage1 import (
     Stage1TrainSettings,
 )
 from experiments.errors import SettingsError
-from experiments.factories.stage1 import build_autoencoder, check_norm
+from experiments.factories.networks import build_autoencoder, check_norm
 from lightning_modules.lfdm_checkpoint import write_lfdm
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.options.autoencoder import AutoencoderOptions

@@ -20,7 +20,8 @@ from experiments.config.stage1 import (
     Stage1Settings,
     Stage1TrainSettings,
 )
-from experiments.factories.stage1 import build_autoencoder, build_autoencoder_module
+from experiments.factories.modules import build_autoencoder_module
+from experiments.factories.networks import build_autoencoder
 from lightning_modules.options.autoencoder import AutoencoderOptions
 from lightning_modules.options.optimizer import AutoencoderOptimizer
 

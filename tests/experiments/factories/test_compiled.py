@@ -9,7 +9,7 @@ from tiny_runs import TINY, make_data, metrics, run_cli, weights
 
 from experiments.config.run import RunSettings
 from experiments.errors import SettingsError
-from experiments.factories.compiled import compile_network
+from experiments.factories.networks import compile_network
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 
 

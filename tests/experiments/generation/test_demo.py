@@ -16,8 +16,7 @@ from tiny_models import tiny_pipeline
 
 pytest.importorskip("gradio", reason="the demo's extra is not installed")
 
-from experiments.generation.demo_app import build_app, launch_app, write_examples
-from experiments.generation.demo_dance import Limits
+from experiments.generation.demo import Limits, build_app, launch_app, write_examples
 
 LIMITS = Limits(file_mb=1.0, song_s=5.0, dance_s=3.0, pixels=1_000_000)
 
@@ -27,7 +26,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     torch.set_num_threads(1)
     examples = write_examples(tmp_path_factory.mktemp("examples"), 64, seconds=3.0)
     app = build_app(tiny_pipeline(), LIMITS, examples)
-    found, _ = launch_app(app, LIMITS, "127.0.0.1", 0)
+    found = launch_app(app, LIMITS, "127.0.0.1", 0)
     yield found.rstrip("/")
     app.close()
 

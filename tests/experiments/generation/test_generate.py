@@ -14,7 +14,7 @@ from PIL import Image
 from datamodules.media.video import probe, read_frames
 from experiments import cli
 from experiments.errors import SettingsError
-from experiments.generation.requests import read_number
+from experiments.generation.options import read_number
 from lightning_modules.pipeline import GENERATED, DabFusionPipeline
 
 

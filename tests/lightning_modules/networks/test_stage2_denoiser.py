@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.media.beats import beat_features
 from experiments.config.load import load_settings
-from experiments.factories.stage2_networks import build_denoiser
+from experiments.factories.networks import build_denoiser
 from lightning_modules.networks.attention import TemporalAttention, rotary_angles, rotate
 from lightning_modules.networks.denoiser import FlowUNet3D
 from lightning_modules.networks.music import MusicConditioner, MusicEmbedding, nearest_frames

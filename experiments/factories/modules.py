@@ -1,15 +1,18 @@
-"""Settings -> the training module and the pipeline of stage 2."""
+"""Settings -> the LightningModules of both stages and of the adapters, and the pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
 from experiments.config.load import Settings
-from experiments.factories.stage2_networks import build_conditioner, build_denoiser
+from experiments.config.stage1 import Stage1Settings
+from experiments.factories.networks import build_conditioner, build_denoiser
+from lightning_modules.autoencoder import LatentFlowAutoencoderModule
+from lightning_modules.checkpoints import load_vgg19
 from lightning_modules.diffusion import (
     ConditionDropout,
     DenoisingLoss,
@@ -19,9 +22,28 @@ from lightning_modules.diffusion import (
 from lightning_modules.diffusion_loss import cosine_scheduler
 from lightning_modules.generation.files import PipelineSettings
 from lightning_modules.generation.people import Scene
+from lightning_modules.music.adapter import AdapterLoss, MusicAdapterModule
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
+from lightning_modules.networks.music_adapter import MusicAdapters
 from lightning_modules.pipeline import DabFusionPipeline
 from lightning_modules.sampling import Guidance
+
+
+def build_autoencoder_module(
+    settings: Stage1Settings, network: LatentFlowAutoencoder, seed: int
+) -> LatentFlowAutoencoderModule:
+    """Build the LightningModule of stage 1; `seed` is that of the random warps."""
+    train, weights = settings.train, settings.loss.vgg_weights
+    return LatentFlowAutoencoderModule(
+        network=network,
+        weights=settings.loss,
+        optimizer=train,
+        features=load_vgg19(weights) if weights else None,
+        seed=seed,
+        sizes=train.sizes,
+        channels_last=train.channels_last,
+        region_steps=train.region_steps,
+    )
 
 
 def build_scheduler(settings: Settings) -> DDPMScheduler:
@@ -32,18 +54,13 @@ def build_scheduler(settings: Settings) -> DDPMScheduler:
 def build_diffusion(
     settings: Settings, autoencoder: LatentFlowAutoencoder, latent_flows: Iterable[Tensor]
 ) -> FlowDiffusionModule:
-    """Build the LightningModule of stage 2.
+    """Build the LightningModule of stage 2 on a frozen stage 1.
 
-    Args:
-        settings: All settings.
-        autoencoder: Frozen stage 1.
-        latent_flows: Absolute latent flow (..., 3, h, w) of training clips, for the statistics of
-            its normalization.
+    Absolute latent flow (..., 3, h, w) of training clips gives the statistics of its normalization.
     """
-    stage = settings.stage2
     denoiser = build_denoiser(settings, autoencoder.channels_latent)
     denoiser.normalizer.fit(latent_flows)
-    train, loss = stage.train, stage.loss
+    train, loss, sampling = settings.stage2.train, settings.stage2.loss, settings.sampling
     return FlowDiffusionModule(
         denoiser,
         build_conditioner(settings),
@@ -56,32 +73,19 @@ def build_diffusion(
         dropout=ConditionDropout(loss.drop_music, loss.drop_image, loss.window_start),
         validation=ValidationSampling(
             clips=train.validation_clips,
-            solver=settings.sampling.solver,
-            steps=settings.sampling.steps,
-            guidance=build_guidance(settings),
+            solver=sampling.solver,
+            steps=sampling.steps,
+            guidance=Guidance(sampling.guidance_scale, sampling.image_guidance_scale),
         ),
     )
 
 
-def build_guidance(settings: Settings) -> Guidance:
-    """Build the guidance scales of music and reference image."""
-    sampling = settings.sampling
-    return Guidance(sampling.guidance_scale, sampling.image_guidance_scale)
-
-
 def build_pipeline(
-    settings: Settings,
-    module: FlowDiffusionModule,
-    notes: dict[str, Any],
-    scene: Scene | None = None,
+    settings: Settings, module: FlowDiffusionModule, notes: dict[str, Any], scene: Scene | None
 ) -> DabFusionPipeline:
-    """Build the pipeline of a trained module.
+    """Build the pipeline of a trained module, with notes for the model card.
 
-    Args:
-        settings: All settings.
-        module: Trained module.
-        notes: Facts for the model card.
-        scene: Background and position of the training data's dancers, for cut-out people.
+    The scene is the background and position of the training data's dancers, for cut-out people.
     """
     clips, sampling = settings.clips, settings.sampling
     return DabFusionPipeline(
@@ -104,3 +108,12 @@ def build_pipeline(
         notes,
         scene=scene,
     )
+
+
+def build_adapter_module(
+    settings: Settings, adapters: MusicAdapters, style_of: Mapping[str, int]
+) -> MusicAdapterModule:
+    """Build the LightningModule of the adapters from the class number of each song by its id."""
+    adapter = settings.adapter
+    loss = AdapterLoss(adapter.contrastive, adapter.temperature)
+    return MusicAdapterModule(adapters, style_of, loss=loss, optimizer=adapter)
