@@ -6,7 +6,7 @@ A page is made from the numbers alone, so that it can be written again from the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,16 +29,6 @@ def fill_template(template: Path, **values: Any) -> str:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
     )
     return environment.from_string(template.read_text(encoding="utf-8")).render(values)
-
-
-def markdown_page(title: str, command: str, parts: Iterable[str]) -> str:
-    """Return a page: a heading, the command that produced it, and the parts."""
-    return "\n\n".join([f"# {title}", f"    {command}", *parts]) + "\n"
-
-
-def paragraph(text: str, **values: Any) -> str:
-    """Return text on one line, with the values filled in."""
-    return " ".join(text.split()).format(**values)
 
 
 def write_results(out: Path, page: str, results: Any, names: tuple[str, str]) -> None:
