@@ -37,17 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions ``build`` and ``analyze`` with their options."""
     from experiments.studies.raters.build import StudyPlan
 
+    named: dict[str, Any] = {"action": _Named, "default": {}}
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     build = actions.add_parser("build", help="make the folder that participants open")
     build.add_argument("out", type=Path, help="new folder for the study")
     text = "a method and its folder of videos with sound; equal file names are compared (repeat)"
-    build.add_argument(
-        "--method", action=_Named, const=Path, default={}, metavar="NAME=FOLDER", help=text
-    )
+    build.add_argument("--method", **named, const=Path, metavar="NAME=FOLDER", help=text)
     text = "question about every pair (repeat; default: Which dance fits the music better?)"
-    build.add_argument(
-        "--question", action=_Named, const=str, default={}, metavar="NAME=TEXT", help=text
-    )
+    build.add_argument("--question", **named, const=str, metavar="NAME=TEXT", help=text)
     for name, text in PLAN.items():
         default = getattr(StudyPlan, name)
         option, help_text = f"--{name.replace('_', '-')}", f"{text} (default: {default})"
@@ -58,9 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     analyze.add_argument("study", type=Path, help="the study's folder or its key.json")
     analyze.add_argument("--answers", type=Path, required=True, help="folder of JSON files")
     text = "per-clip scores of a method, as written by `dabfusion evaluate` (repeat)"
-    analyze.add_argument(
-        "--metrics", action=_Named, const=Path, default={}, metavar="METHOD=CSV", help=text
-    )
+    analyze.add_argument("--metrics", **named, const=Path, metavar="METHOD=CSV", help=text)
     analyze.add_argument("--out", type=Path, help="folder of the report (default: STUDY/report)")
     text = "share of catch trials; raters who fail more are excluded (default: 0.25)"
     analyze.add_argument("--max-failed", type=float, default=0.25, help=text)
