@@ -101,11 +101,7 @@ def write_sweep_report(store: SweepStore, out: Path) -> Path:
 
 
 def draw_sweep(
-    conditions: pd.DataFrame,
-    contrasts: pd.DataFrame,
-    names: Sequence[str],
-    metric: str,
-    path: Path,
+    conditions: pd.DataFrame, contrasts: pd.DataFrame, names: Sequence[str], metric: str, path: Path
 ) -> None:
     """Draw the tables of `analysis.conditions` and `analysis.contrasts` to an SVG or PNG file.
 
