@@ -18,11 +18,12 @@ class UsageError(ValueError):
 class Parser(argparse.ArgumentParser):
     """An argparse parser that raises one sentence instead of printing the usage and exiting."""
 
-    def __init__(self, prog: str, description: str = "", epilog: str | None = None) -> None:
+    def __init__(self, prog: str, description: str = "", examples: Sequence[str] = ()) -> None:
+        lines = "".join(f"\n  {example}" for example in examples)
         super().__init__(
             prog=prog,
             description=description,
-            epilog=epilog,
+            epilog=f"examples:{lines}" if examples else None,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -54,11 +55,6 @@ class Command:
     EXAMPLES: list[str]
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
-
-
-def with_examples(examples: Sequence[str]) -> str:
-    """Return the end of a help text that shows examples."""
-    return "\n".join(["examples:", *(f"  {example}" for example in examples)])
 
 
 def described_modules(package: str) -> dict[str, str]:

@@ -15,17 +15,9 @@ import tempfile
 import traceback
 from typing import NoReturn
 
-from experiments.arguments import Parser, UsageError, with_examples
+from experiments.arguments import Parser, UsageError
 from experiments.commands import COMMAND_GROUPS, load_command, verbs
-from experiments.errors import (
-    DONE,
-    FAULT,
-    INTERRUPTED,
-    USER_ERROR,
-    RankLost,
-    explain,
-    one_sentence,
-)
+from experiments.errors import DONE, FAULT, INTERRUPTED, USER_ERROR, RankLost, explain
 
 INTRODUCTION = """\
 Generate a dance video from one image of a person and a song.
@@ -43,7 +35,7 @@ input (one sentence says what is wrong), 130 interrupted.
 def build_parser(verb: str) -> Parser:
     """Return the parser of one command; its help ends with the command's examples."""
     command = load_command(verb)
-    parser = Parser(f"dabfusion {verb}", command.HELP, with_examples(command.EXAMPLES))
+    parser = Parser(f"dabfusion {verb}", command.HELP, command.EXAMPLES)
     command.add_arguments(parser)
     return parser
 
@@ -62,33 +54,27 @@ def help_text() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit status.
-
-    Args:
-        argv: The words after `dabfusion`; None takes those of the process.
-    """
+    """Run the command of `argv` (by default the process's words) and return its exit status."""
     words = sys.argv[1:] if argv is None else argv
     try:
         return _dispatch(words)
     except KeyboardInterrupt as stop:
-        _print_error(str(stop) or "Interrupted.")
+        print(str(stop) or "Interrupted.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone, as in `dabfusion settings | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except UsageError as error:
-        _print_error(one_sentence(str(error)))
-        return USER_ERROR
     except Exception as error:  # the outermost frame: every error becomes an exit status
         sentence = explain(error)
         if sentence is not None:
             logging.getLogger("dabfusion").debug("Refused.", exc_info=error)
-            _print_error(sentence)
+            print(sentence, file=sys.stderr)
             return FAULT if isinstance(error, RankLost) else USER_ERROR
-        _print_error(
+        print(
             f"dabfusion failed because of an internal error ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}); the traceback is in {_log_fault(error)}."
+            f"{' '.join(str(error).split())[:200]}); the traceback is in {_log_fault(error)}.",
+            file=sys.stderr,
         )
         return FAULT
 
@@ -115,10 +101,6 @@ def _dispatch(words: list[str]) -> int:
         return int(stop.code or 0)
     sys.stdout.flush()
     return int(status)
-
-
-def _print_error(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
 
 
 def _log_fault(error: Exception) -> str:

@@ -10,22 +10,28 @@ from __future__ import annotations
 
 import errno
 import re
-import sys
 
 DONE = 0
 FAULT = 1
 USER_ERROR = 2
 INTERRUPTED = 130
 
-#: Modules and names of errors whose message is a sentence for the user, looked up among the
-#: loaded modules, because an error cannot come from a module that is not loaded.
-_SENTENCES = (
-    ("experiments.errors", "SettingsError"),
-    ("experiments.errors", "RankLost"),
-    ("datamodules.errors", "DataError"),
-    ("lightning_modules.errors", "CheckpointError"),
-)
-
+#: Errors whose message is a sentence for the user, by name: their modules may not be loaded.
+_SENTENCES = {
+    "experiments.arguments.UsageError",
+    "experiments.errors.SettingsError",
+    "experiments.errors.RankLost",
+    "datamodules.errors.DataError",
+    "lightning_modules.errors.CheckpointError",
+}
+#: Errors of paths: the sentence, and what to call a path without a name.
+_PATHS: dict[type[OSError], tuple[str, str]] = {
+    FileNotFoundError: ("There is no file or folder {}.", "at the path"),
+    PermissionError: ("You have no permission to use {}; check its owner and mode.", "a file"),
+    IsADirectoryError: ("{} is a folder where a file was expected.", "The path"),
+    NotADirectoryError: ("{} is a file where a folder was expected.", "The path"),
+    FileExistsError: ("{} is a file where a folder was expected.", "The path"),
+}
 _DISK = {
     errno.ENOSPC: "there is no space left on the disk",
     errno.EDQUOT: "the disk quota is used up",
@@ -51,19 +57,16 @@ class Interrupted(KeyboardInterrupt):
 
 def explain(error: BaseException) -> str | None:
     """Return the sentence for an error of the user, or None for an internal error."""
-    for module_name, class_name in _SENTENCES:
-        kind = getattr(sys.modules.get(module_name), class_name, None)
-        if kind is not None and isinstance(error, kind):
-            return one_sentence(str(error))
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if names & _SENTENCES:
+        return one_sentence(str(error))
     if isinstance(error, OSError):
         return _explain_os_error(error)
-    safetensors = sys.modules.get("safetensors")
-    if safetensors is not None and isinstance(error, safetensors.SafetensorError):
+    if type(error).__name__ == "SafetensorError":
         # Its messages end with the system's error number: "... (os error 28)".
         number = re.search(r"os error (\d+)", str(error))
         return _explain_os_error(OSError(int(number[1]), str(error))) if number else None
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+    if "torch.OutOfMemoryError" in names:
         return (
             "The GPU does not have enough memory for this batch; lower the stage's batch_size, or "
             "set run.precision=bf16-mixed."
@@ -82,16 +85,12 @@ def _explain_os_error(error: OSError) -> str | None:
     if isinstance(name, bytes):
         name = name.decode(errors="replace")
     # Errors of libraries (libsndfile, FFmpeg) may have no file name; their text then names it.
-    place = f'"{name}"' if name else None
-    if isinstance(error, FileNotFoundError):
-        return f"There is no file or folder {place}." if place else one_sentence(str(error))
-    if isinstance(error, PermissionError):
-        return f"You have no permission to use {place or 'a file'}; check its owner and mode."
-    if isinstance(error, IsADirectoryError):
-        return f"{place or 'The path'} is a folder where a file was expected."
-    if isinstance(error, NotADirectoryError | FileExistsError):
-        return f"{place or 'The path'} is a file where a folder was expected."
+    if isinstance(error, FileNotFoundError) and not name:
+        return one_sentence(str(error))
+    if type(error) in _PATHS:
+        sentence, unnamed = _PATHS[type(error)]
+        return sentence.format(f'"{name}"' if name else unnamed)
     if error.errno in _DISK:
-        where = f" at {place}" if place else ""
+        where = f' at "{name}"' if name else ""
         return f"The file could not be written{where}: {_DISK[error.errno]}."
     return None

@@ -26,12 +26,10 @@ EXAMPLES = [
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("data", type=Path, help="folder that `dabfusion prepare` wrote")
-    parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="clips.split, clips.split_files, ..."
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write the report to a JSON file"
-    )
+    known = "clips.split, clips.split_files, ..."
+    parser.add_argument("settings", nargs="*", metavar="key=value", help=known)
+    written = "also write the report to a JSON file"
+    parser.add_argument("--json", type=Path, metavar="FILE", help=written)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,12 +55,9 @@ def _print(diagnosis: Diagnosis) -> None:
     console = Console()
     facts = Table(show_header=False, box=None)
     for name, value in diagnosis.summary.items():
-        shown = (
-            ", ".join(f"{key} {count}" for key, count in value.items())
-            if isinstance(value, dict)
-            else value
-        )
-        facts.add_row(name.replace("_", " "), escape(str(shown)))
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {count}" for key, count in value.items())
+        facts.add_row(name.replace("_", " "), escape(str(value)))
     console.print(facts)
     if diagnosis.findings:
         table = Table("", "check", "finding", "about", title="Findings")
@@ -73,8 +68,5 @@ def _print(diagnosis: Diagnosis) -> None:
             level = f"[{colors[finding.level]}]{finding.level}[/]"
             table.add_row(level, finding.check, escape(finding.message), escape(about))
         console.print(table)
-    console.print(
-        "Training may start."
-        if diagnosis.healthy
-        else "Do not train on this folder; see the errors above."
-    )
+    stop = "Do not train on this folder; see the errors above."
+    console.print("Training may start." if diagnosis.healthy else stop)

@@ -109,8 +109,8 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     from datamodules.files import describe_passed_over
     from experiments.errors import SettingsError
     from experiments.evaluation.clips import clip_rows
+    from experiments.evaluation.evaluations import cell, folder_facts, write_evaluation
     from experiments.evaluation.folder import FolderOptions, list_videos, score_folder, videos_in
-    from experiments.evaluation.protocol import cell, folder_facts, write_evaluation
     from experiments.evaluation.reference import PAIRED_PROTOCOL, compare_folders, find_partners
     from experiments.processes.progress import shown_progress
     from experiments.processes.ranks import is_main_rank

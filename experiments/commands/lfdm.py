@@ -9,33 +9,24 @@ from experiments.arguments import Command
 
 
 def _add_import_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare arguments; every option that is given overrides the network's setting `dest`."""
+
+    def override(option: str, text: str, **keywords: object) -> None:
+        parser.add_argument(option, default=argparse.SUPPRESS, help=text, **keywords)  # type: ignore[arg-type]
+
     parser.add_argument("checkpoint", type=Path, help="the .pth file")
     parser.add_argument("out", type=Path, help="folder to write the export to")
-    parser.add_argument(
-        "--no-skips", action="store_true", help="generator trained without skip connections"
-    )
-    parser.add_argument(
-        "--no-sign-correction",
-        action="store_true",
-        help="trained without undoing flips of a region's axes (revert_axis_swap: False)",
-    )
-    parser.add_argument(
-        "--round-heatmaps",
-        type=float,
-        metavar="VARIANCE",
-        help="trained with round heatmaps of this variance (use_covar_heatmap: False)",
-    )
-    parser.add_argument(
-        "--no-affine",
-        action="store_true",
-        help="regions have centers only (estimate_affine: False)",
-    )
-    parser.add_argument(
-        "--temperature", type=float, help="softmax temperature of the heatmaps (default: 0.1)"
-    )
-    parser.add_argument(
-        "--padding", type=int, help="zero padding of the heatmaps' convolution (default: 0)"
-    )
+    text = "generator trained without skip connections"
+    override("--no-skips", text, dest="skips", action="store_false")
+    text = "trained without undoing flips of a region's axes (revert_axis_swap: False)"
+    override("--no-sign-correction", text, dest="correct_sign", action="store_false")
+    text = "trained with round heatmaps of this variance (use_covar_heatmap: False)"
+    override("--round-heatmaps", text, type=float, metavar="VARIANCE")
+    text = "regions have centers only (estimate_affine: False)"
+    override("--no-affine", text, dest="affine", action="store_const", const="none")
+    override("--temperature", "softmax temperature of the heatmaps (default: 0.1)", type=float)
+    text = "zero padding of the heatmaps' convolution (default: 0)"
+    override("--padding", text, dest="region_padding", metavar="PADDING", type=int)
 
 
 def _run_import(args: argparse.Namespace) -> int:
@@ -43,19 +34,10 @@ def _run_import(args: argparse.Namespace) -> int:
     from lightning_modules.checkpoints import autoencoder_digest, save_autoencoder
     from lightning_modules.lfdm_checkpoint import read_lfdm
 
-    overrides: dict[str, object] = {}
-    if args.no_skips:
-        overrides["skips"] = False
-    if args.no_sign_correction:
-        overrides["correct_sign"] = False
-    if args.round_heatmaps is not None:
-        overrides |= {"covariance_heatmaps": False, "region_variance": args.round_heatmaps}
-    if args.no_affine:
-        overrides["affine"] = "none"
-    if args.temperature is not None:
-        overrides["temperature"] = args.temperature
-    if args.padding is not None:
-        overrides["region_padding"] = args.padding
+    overrides = {k: value for k, value in vars(args).items() if k not in ("checkpoint", "out")}
+    if "round_heatmaps" in overrides:
+        variance = overrides.pop("round_heatmaps")
+        overrides |= {"covariance_heatmaps": False, "region_variance": variance}
     model = read_lfdm(args.checkpoint, overrides)
     save_autoencoder(model, args.out, {"imported_from": args.checkpoint.name})
     parameters = sum(p.numel() for p in model.parameters())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import Parser, UsageError, described_modules, with_examples
+from experiments.arguments import Parser, UsageError, described_modules
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,8 @@ class Nested:
         """Declare the arguments of one study or benchmark."""
         self.load(name).add_arguments(parser)
         if self.package == "benchmarks":
-            parser.add_argument(
-                "--json", type=Path, metavar="FILE", help="also write the numbers to a JSON file"
-            )
+            text = "also write the numbers to a JSON file"
+            parser.add_argument("--json", type=Path, metavar="FILE", help=text)
 
     def run(self, args: argparse.Namespace) -> int:
         """Run one study or benchmark, or list all."""
@@ -68,9 +67,7 @@ class Nested:
                 f"`dabfusion {self.verb}` lists all."
             )
         module = self.load(name)
-        parser = Parser(
-            f"dabfusion {self.verb} {name}", module.HELP, with_examples(module.EXAMPLES)
-        )
+        parser = Parser(f"dabfusion {self.verb} {name}", module.HELP, module.EXAMPLES)
         self.add_nested_arguments(name, parser)
         parsed = parser.parse(options)
         parsed.command = shlex.join(["dabfusion", self.verb, name, *options])

@@ -32,33 +32,24 @@ EXAMPLES = [
 ]
 
 
+#: Options that take a folder, and their help.
+_FOLDERS = {
+    "beats": "beat files to use instead of tracking: NAME.txt of a video or MUSIC.txt of a song, "
+    "with one time in seconds a line",
+    "music": "whole songs (MUSIC.mp3, ...) to track beats on",
+    "keypoints": "AIST++'s keypoints2d/*.pkl (optional)",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("videos", type=Path, help="folder of videos")
     parser.add_argument("out", type=Path, help="folder to write or to continue")
-    parser.add_argument(
-        "settings",
-        nargs="*",
-        metavar="key=value",
-        help="clips.fps, clips.size, clips.fit; preset; music.* with --embeddings",
-    )
+    known = "clips.fps, clips.size, clips.fit; preset; music.* with --embeddings"
+    parser.add_argument("settings", nargs="*", metavar="key=value", help=known)
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one a core (0)")
-    parser.add_argument(
-        "--beats",
-        type=Path,
-        metavar="FOLDER",
-        help="beat files to use instead of tracking: NAME.txt of a video or MUSIC.txt of a song, "
-        "with one time in seconds a line",
-    )
-    parser.add_argument(
-        "--music",
-        type=Path,
-        metavar="FOLDER",
-        help="whole songs (MUSIC.mp3, ...) to track beats on",
-    )
-    parser.add_argument(
-        "--keypoints", type=Path, metavar="FOLDER", help="AIST++'s keypoints2d/*.pkl (optional)"
-    )
+    for name, text in _FOLDERS.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="FOLDER", help=text)
     parser.add_argument(
         "--embeddings",
         action="store_true",
@@ -71,24 +62,23 @@ def run(args: argparse.Namespace) -> int:
     from datamodules.files import describe_passed_over, is_no_space
     from experiments.config.load import settings_from_words
     from experiments.errors import SettingsError
+    from experiments.factories.music import build_encoders
     from experiments.factories.preparation import prepare_folder
 
     settings = replace(settings_from_words(args.settings), data=str(args.out))
     if args.workers < 0:
         raise SettingsError(f"--workers is {args.workers}, but must be 0 (all cores) or more.")
-    if args.embeddings:
-        _check_encoders(settings)
+    # Missing encoders are refused before hours of preparation, not after them.
+    if args.embeddings and build_encoders(settings) is None:
+        raise SettingsError(
+            "--embeddings has nothing to compute, because neither music.clap, music.clap_tokens "
+            "nor music.wav2clip is on."
+        )
+    folders = {name: getattr(args, name) for name in _FOLDERS}
     try:
         with _shown_steps() as progress:
             report = prepare_folder(
-                args.videos,
-                args.out,
-                settings,
-                workers=args.workers,
-                beats=args.beats,
-                music=args.music,
-                keypoints=args.keypoints,
-                progress=progress,
+                args.videos, args.out, settings, workers=args.workers, progress=progress, **folders
             )
         if args.embeddings:
             _embed(settings)
@@ -126,18 +116,6 @@ def _shown_steps() -> Iterator[Callable[[str, int, int], None]]:
             shown[step](done, total)
 
         yield show
-
-
-def _check_encoders(settings: Settings) -> None:
-    """Refuse missing encoders before hours of preparation, not after them."""
-    from experiments.errors import SettingsError
-    from experiments.factories.music import build_encoders
-
-    if build_encoders(settings) is None:
-        raise SettingsError(
-            "--embeddings has nothing to compute, because neither music.clap, music.clap_tokens "
-            "nor music.wav2clip is on."
-        )
 
 
 def _embed(settings: Settings) -> None:

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from datamodules.errors import DataError
 from experiments.errors import SettingsError
+from experiments.evaluation.evaluations import protocol_hash
 from experiments.evaluation.folder import FolderOptions, Reading, plan_reading, read_scaled
 from experiments.evaluation.guarded import DECODING_ERRORS, Failure, GuardedProcess
-from experiments.evaluation.protocol import protocol_hash
 from metrics.dancer_features import DancerVideoFeatures
 from metrics.extractors import FeatureExtractor, TorchScriptExtractor
 from metrics.functional.bootstrap import Interval
@@ -83,56 +83,52 @@ def compare_folders(
     digest = extractor_of(extractor_path, call).digest
     at_rate = replace(options, fps=options.fps or FPS)
     sides = {"generated": made, "true": true}
-    videos = {(side, name): path for side in sides for name, path in sides[side].items()}
+    kept: dict[str, dict[str, tuple[Tensor, str]]] = {side: {} for side in sides}
+    left_out: list[Failure] = []
     with GuardedProcess() as guarded:
-
-        def attempt(key: tuple[str, str], function: Any, *args: object) -> Any:
-            return guarded.attempt("/".join(key), function, videos[key], at_rate, *args)
-
-        plans = {key: attempt(key, plan_reading) for key in videos}
+        plans = {
+            (side, name): guarded.attempt(f"{side}/{name}", plan_reading, path, at_rate)
+            for side, videos in sides.items()
+            for name, path in videos.items()
+        }
         lengths = {key: plan.frames for key, plan in plans.items() if isinstance(plan, Reading)}
         by_side = [[n for key, n in lengths.items() if key[0] == side] for side in sides]
         usual = min((statistics.median(side) for side in by_side if side), default=0)
         needed = math.ceil(SHORTEST * usual)
         frames = min((length for length in lengths.values() if length >= needed), default=0)
-        reason = f"at {at_rate.fps:g} frames a second; shorter than {needed}, half the usual length"
-        short = [
-            Failure("/".join(key), f"{length} frames {reason}.")
-            for key, length in lengths.items()
-            if length < needed
-        ]
-        read = {
-            key: attempt(key, _features_of, frames, extractor_path, call)
-            for key, length in lengths.items()
-            if length >= needed
-        }
-    left_out = [plan for plan in plans.values() if isinstance(plan, Failure)] + short
-    left_out += [found for found in read.values() if isinstance(found, Failure)]
-    features: dict[str, Tensor] = {}
-    for side in sides:
-        kept = [f[0] for key, f in read.items() if key[0] == side and not isinstance(f, Failure)]
-        if len(kept) < 2:
+        for (side, name), plan in plans.items():
+            found: Any = plan
+            if isinstance(plan, Reading) and plan.frames < needed:
+                found = Failure(
+                    f"{side}/{name}",
+                    f"{plan.frames} frames at {at_rate.fps:g} frames a second; shorter than "
+                    f"{needed}, half the usual length.",
+                )
+            elif isinstance(plan, Reading):
+                words = sides[side][name], at_rate, frames, extractor_path, call
+                found = guarded.attempt(f"{side}/{name}", _features_of, *words)
+            if isinstance(found, Failure):
+                left_out.append(found)
+            else:
+                kept[side][name] = found
+    for side, read in kept.items():
+        if len(read) < 2:
             reasons = "; ".join(f"{failure.name}: {failure.reason}" for failure in left_out[:3])
             raise SettingsError(
-                f"{len(kept)} of the {side} videos can be compared, but a distance needs at "
+                f"{len(read)} of the {side} videos can be compared, but a distance needs at "
                 f"least two ({reasons})."
             )
-        features[side] = torch.stack(kept)
-    digests = [
-        [name, found[1]]
-        for (side, name), found in read.items()
-        if side == "true" and not isinstance(found, Failure)
-    ]
+    features = [torch.stack([vector for vector, _ in read.values()]) for read in kept.values()]
     protocol = {
         "extractor": digest,
         "fps": at_rate.fps,
         "frames": frames,
         "size": options.size,
-        "generated_videos": len(features["generated"]),
-        "true_videos": len(features["true"]),
-        "true_digest": protocol_hash(digests),
+        "generated_videos": len(kept["generated"]),
+        "true_videos": len(kept["true"]),
+        "true_digest": protocol_hash([[name, found[1]] for name, found in kept["true"].items()]),
     }
-    return Comparison(_distances(features["generated"], features["true"]), protocol, left_out)
+    return Comparison(_distances(*features), protocol, left_out)
 
 
 @functools.cache

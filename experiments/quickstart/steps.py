@@ -24,8 +24,8 @@ from datamodules.files import write_text
 from datamodules.media.video import read_frames
 from experiments.caching.latent_flow import cache_latent_flow, load_stage1
 from experiments.evaluation.clips import summarize
+from experiments.evaluation.evaluations import write_heldout
 from experiments.evaluation.heldout import score_heldout
-from experiments.evaluation.protocol import write_heldout
 from experiments.factories import preparation
 from experiments.factories.data import build_clip_data
 from experiments.processes.progress import Progress, shown_progress

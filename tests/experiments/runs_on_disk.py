@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from experiments.evaluation.protocol import write_evaluation
+from experiments.evaluation.evaluations import write_evaluation
 
 MANIFEST = {
     "format": 1,

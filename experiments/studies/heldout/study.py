@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
     from experiments.config.load import settings_from_words
     from experiments.errors import SettingsError
     from experiments.evaluation.clips import summarize
+    from experiments.evaluation.evaluations import write_heldout
     from experiments.evaluation.heldout import score_heldout
-    from experiments.evaluation.protocol import write_heldout
     from experiments.factories.data import build_clip_data
     from experiments.processes.progress import shown_progress
     from experiments.processes.ranks import KEPT, find_ranks, is_main_rank, start_ranks

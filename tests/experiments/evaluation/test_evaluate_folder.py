@@ -18,9 +18,8 @@ from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments.cli import main
 from experiments.errors import SettingsError
 from experiments.evaluation.clips import ScoredClip, clip_rows, score_clips, summarize
-from experiments.evaluation.evaluations import read_evaluation, score_table
+from experiments.evaluation.evaluations import protocol_hash, read_evaluation, score_table
 from experiments.evaluation.folder import FolderOptions, music_of, score_folder, videos_in
-from experiments.evaluation.protocol import protocol_hash
 
 NAMES = ("gBR_sBM_c01_d01_mBR0_ch01", "gPO_sBM_c01_d02_mPO1_ch02", "gHO_sBM_c01_d06_mHO5_ch06")
 
