@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -55,6 +56,16 @@ class Command:
     EXAMPLES: list[str]
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+
+
+def check_known(kind: str, word: str, known: Iterable[str], listing: str) -> None:
+    """Raise a UsageError with the nearest known word, and how to list all, if a word is unknown."""
+    known = list(known)
+    if word not in known:
+        near = difflib.get_close_matches(word, known, n=1, cutoff=0.0)[0]
+        raise UsageError(
+            f'There is no {kind} "{word}"; the nearest is {near}, and `{listing}` lists all.'
+        )
 
 
 def described_modules(package: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import difflib
 import logging
 import os
 import sys
@@ -15,7 +14,7 @@ import tempfile
 import traceback
 from typing import NoReturn
 
-from experiments.arguments import Parser, UsageError
+from experiments.arguments import Parser, check_known
 from experiments.commands import COMMAND_GROUPS, load_command, verbs
 from experiments.errors import DONE, FAULT, INTERRUPTED, USER_ERROR, RankLost, explain
 
@@ -89,12 +88,7 @@ def _dispatch(words: list[str]) -> int:
         print(f"dabfusion {version('dabfusion-lightning')}")
         return DONE
     verb = words[0]
-    if verb not in verbs():
-        near = difflib.get_close_matches(verb, verbs(), n=1, cutoff=0.0)[0]
-        raise UsageError(
-            f'There is no command "{verb}"; the nearest is {near}, '
-            "and `dabfusion --help` lists all commands."
-        )
+    check_known("command", verb, verbs(), "dabfusion --help")
     try:
         status = load_command(verb).run(build_parser(verb).parse(words[1:]))
     except SystemExit as stop:  # --help has printed

@@ -109,7 +109,7 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
     from datamodules.files import describe_passed_over
     from experiments.errors import SettingsError
     from experiments.evaluation.clips import clip_rows
-    from experiments.evaluation.evaluations import cell, folder_facts, write_evaluation
+    from experiments.evaluation.evaluations import cell, write_evaluation
     from experiments.evaluation.folder import FolderOptions, list_videos, score_folder, videos_in
     from experiments.evaluation.reference import PAIRED_PROTOCOL, compare_folders, find_partners
     from experiments.processes.progress import shown_progress
@@ -142,7 +142,7 @@ def _evaluate(args: argparse.Namespace, ranks: Ranks) -> int:
         compared = compare_folders(videos, true, options, args.extractor, args.extractor_call)
         for failure in compared.left_out:
             print(f"Left out of the distances: {failure.name}: {failure.reason}", file=sys.stderr)
-    facts = folder_facts(scores, options) | {"reference": compared.protocol if compared else None}
+    facts = scores.facts | {"reference": compared.protocol if compared else None}
     digest, means = write_evaluation(
         out,
         clip_rows(scores.clips),

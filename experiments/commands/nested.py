@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import json
 import shlex
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.arguments import Parser, UsageError, described_modules
+from experiments.arguments import Parser, UsageError, check_known, described_modules
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,9 @@ class Nested:
                 print(f"{name:20}{summary}")
             return 0
         name, *options = args.words
-        if name not in known:
-            if name in ("-h", "--help"):
-                raise UsageError(f"Give --help after the name of a {self.verb}.")
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise UsageError(
-                f'There is no {self.verb} "{name}"; the nearest is {near}, and '
-                f"`dabfusion {self.verb}` lists all."
-            )
+        if name in ("-h", "--help"):
+            raise UsageError(f"Give --help after the name of a {self.verb}.")
+        check_known(self.verb, name, known, f"dabfusion {self.verb}")
         module = self.load(name)
         parser = Parser(f"dabfusion {self.verb} {name}", module.HELP, module.EXAMPLES)
         self.add_nested_arguments(name, parser)

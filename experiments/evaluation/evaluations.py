@@ -21,7 +21,6 @@ from datamodules.files import replacing, write_text
 from experiments.config.load import Settings
 from experiments.errors import SettingsError
 from experiments.evaluation.clips import Row, summarize
-from experiments.evaluation.folder import FolderOptions, FolderScores
 from experiments.runs.manifest import data_digest
 from metrics import VERSION
 from metrics.functional.bootstrap import Interval
@@ -66,14 +65,6 @@ def protocol_hash(content: object) -> str:
     """
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def folder_facts(scores: FolderScores, options: FolderOptions) -> dict[str, Any]:
-    """Return the part of the protocol that says how the videos of a folder were read."""
-    ordered = sorted(scores.clips, key=lambda clip: clip.name)
-    beats = [[c.name, *(round(t, 3) for t in c.music_beats.tolist())] for c in ordered]
-    digest = protocol_hash(beats)
-    return {**scores.read, "flow": options.flow, "beats_digest": digest, "bootstrap_seed": 0}
 
 
 def write_heldout(

@@ -19,6 +19,7 @@ from datamodules.errors import DataError
 from datamodules.files import PassedOver, describe_passed_over, find_videos
 from experiments.config.run import RunSettings
 from experiments.evaluation.clips import ScoredClip, score_clips
+from experiments.evaluation.evaluations import protocol_hash
 from experiments.evaluation.guarded import Failure, GuardedProcess
 from experiments.processes.ranks import SINGLE_PROCESS, Ranks
 from experiments.processes.share import share_work
@@ -61,9 +62,9 @@ class FolderScores:
 
     clips: list[ScoredClip]
     failures: list[Failure]
-    read: dict[str, Any]
-    """Frame rates, sizes and lengths (`fps`, `size`, `frames`) that occurred, as text, and the
-    number of videos whose `beats` were tracked or came with a file."""
+    facts: dict[str, Any]
+    """The part of the protocol on how the videos were read: the frame rates, sizes and lengths
+    that occurred, the number of videos whose `beats` were tracked or came with a file, and more."""
 
 
 def videos_in(folder: Path) -> dict[str, Path]:
@@ -149,13 +150,18 @@ def score_folder(
             ranks=ranks,
             progress=progress,
         )
-    scored = [result for result in done if not isinstance(result, Failure)]
-    read: dict[str, Any] = {
-        key: sorted({facts[key] for _, facts in scored}) for key in ("fps", "size", "frames")
-    }
-    read["beats"] = dict(Counter(facts["beats"] for _, facts in scored))
     failures = [result for result in done if isinstance(result, Failure)]
-    return FolderScores([clip for clip, _ in scored], failures, read)
+    scored = [result for result in done if not isinstance(result, Failure)]
+    clips = sorted((clip for clip, _ in scored), key=lambda clip: clip.name)
+    beats = [[clip.name, *(round(t, 3) for t in clip.music_beats.tolist())] for clip in clips]
+    facts = {
+        **{key: sorted({read[key] for _, read in scored}) for key in ("fps", "size", "frames")},
+        "beats": dict(Counter(read["beats"] for _, read in scored)),
+        "beats_digest": protocol_hash(beats),
+        "flow": scoring.flow,
+        "bootstrap_seed": 0,
+    }
+    return FolderScores(clips, failures, facts)
 
 
 def _score_video(
