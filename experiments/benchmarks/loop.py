@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 
-from datamodules.batch import ClipBatch
 from datamodules.index import DatasetSettings
-from datamodules.media.video import write_video
 from datamodules.preparation.prepare import PrepareOptions, prepare
-from datamodules.synthetic.dataset import DanceSpec, render_clip
-from experiments.benchmarks.harness import print_table
-from experiments.config.load import Settings, load_settings
+from experiments.benchmarks.harness import print_table, render_video
+from experiments.config.load import Settings, settings_from_words
 from experiments.factories.networks import build_autoencoder
 from experiments.runs.logs import JsonlLogger, log_to
 from experiments.training.resolve import ResolvedRun, ensure_caches, resolve_run
@@ -39,6 +36,7 @@ EXAMPLES = [
     "dabfusion benchmark loop run.threads=1",
     "dabfusion benchmark loop preset=aist128 data=aist",
 ]
+#: Videos that are rendered if there is no data: three to train on and one to validate on.
 NAMES = (
     "gBR_sBM_c01_d04_mBR1_ch03",
     "gPO_sBM_c01_d10_mPO2_ch04",
@@ -59,137 +57,89 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Return milliseconds a step of both loops and the overhead in percent, for each stage."""
-    presets = [word.partition("=")[2] for word in args.settings if word.startswith("preset=")]
-    words = [word for word in args.settings if not word.startswith("preset=")]
-    settings = load_settings(presets[-1] if presets else "quickstart", words)
-    numbers: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        settings = with_data(settings, Path(folder))
-        for stage in ("autoencoder", "diffusion"):
-            bare, loop = _measure(settings, stage, Path(folder))
-            overhead = 100.0 * (loop / bare - 1.0)
-            numbers[stage] = {"bare_ms": bare, "loop_ms": loop, "overhead_percent": overhead}
-    print_table(
-        ("stage", "bare ms", "loop ms", "overhead"),
-        [
-            (stage, f"{n['bare_ms']:.2f}", f"{n['loop_ms']:.2f}", f"{n['overhead_percent']:.1f}%")
-            for stage, n in numbers.items()
-        ],
-    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        settings = with_data(settings_from_words(["preset=quickstart", *args.settings]), folder)
+        stages = ("autoencoder", "diffusion")
+        numbers = {stage: _measure(settings, stage, folder) for stage in stages}
+    print_table(numbers, "A training step")
     return numbers
 
 
 def with_data(settings: Settings, folder: Path) -> Settings:
     """Return settings with a few rendered clips and an untrained stage 1 if they have none."""
-    videos, size = folder / "videos", settings.clips.size
-    data = settings.data
+    size, fps = settings.clips.size, settings.clips.fps
+    data, autoencoder = settings.data, settings.autoencoder
     if not data:
-        videos.mkdir()
-        for name in NAMES:
-            clip = render_clip(DanceSpec(name=name, size=size, fps=settings.clips.fps, seconds=8.0))
-            path = videos / f"{name}.mp4"
-            write_video(path, clip.frames, clip.fps, clip.audio, clip.sample_rate)
-        options = PrepareOptions(DatasetSettings(fps=settings.clips.fps, size=size))
-        prepare(videos, folder / "prepared", options)
         data = str(folder / "prepared")
-    autoencoder = settings.autoencoder
+        for name in NAMES:
+            render_video(folder / "videos" / f"{name}.mp4", size=size, fps=fps, seconds=8.0)
+        prepare(folder / "videos", Path(data), PrepareOptions(DatasetSettings(fps=fps, size=size)))
     if not autoencoder:
         autoencoder = str(folder / "autoencoder")
         save_autoencoder(build_autoencoder(settings.stage1), autoencoder)
-    watched = replace(settings.run, wandb="off", samples=0, validation_batches=1)
-    # Steps in which only the regions are trained are faster than the others.
-    train = replace(settings.stage1.train, region_steps=0)
-    stage1 = replace(settings.stage1, train=train)
-    return replace(settings, data=data, autoencoder=autoencoder, run=watched, stage1=stage1)
+    return replace(settings, data=data, autoencoder=autoencoder)
 
 
-def _measure(settings: Settings, stage: str, folder: Path) -> tuple[float, float]:
+def _measure(settings: Settings, stage: str, folder: Path) -> dict[str, float]:
     """Milliseconds of a bare step, and of one in the loop: medians of the rounds' means."""
-    # As in a real run, except that no validation falls into the measured steps.
-    run = replace(settings.run, devices=1, nodes=1, validate_every=10 * STEPS)
-    resolved = resolve_run(replace(settings, run=run, out=str(folder / f"run-{stage}")), stage)
+    # As in a real run, except that no validation falls into the measured steps, and that stage 1
+    # trains all networks from the first step on, not only the regions, which is faster.
+    cadence = replace(settings.run, wandb="off", samples=0, validation_batches=1)
+    cadence = replace(cadence, devices=1, nodes=1, validate_every=10 * STEPS)
+    train = replace(settings.stage1.train, region_steps=0)
+    settings = replace(settings, run=cadence, stage1=replace(settings.stage1, train=train))
+    resolved = resolve_run(replace(settings, out=str(folder / f"run-{stage}")), stage)
     parts = build_parts(resolved, ensure_caches(resolved))
-    bare: list[float] = []
-    loop: list[float] = []
-    for _ in range(ROUNDS):
-        loop.append(statistics.mean(_loop_steps(resolved, parts)))
-        bare.append(statistics.mean(_bare_steps(parts, resolved.section.gradient_clip)))
-    return 1000.0 * statistics.median(bare), 1000.0 * statistics.median(loop)
+    rounds = [(_loop_step(resolved, parts), _bare_step(resolved, parts)) for _ in range(ROUNDS)]
+    loop, bare = (1000.0 * statistics.median(times) for times in zip(*rounds, strict=True))
+    return {"bare_ms": bare, "loop_ms": loop, "overhead_percent": 100.0 * (loop / bare - 1.0)}
 
 
-def _loop_steps(run: ResolvedRun, parts: StageParts) -> list[float]:
+def _loop_step(run: ResolvedRun, parts: StageParts) -> float:
+    """Mean seconds of a step in Lightning's loop."""
     run.folder.last.parent.mkdir(parents=True, exist_ok=True)
-    clock = _Clock()
+    times: list[float] = []
+    # A step lasts from its start to the next one's: all that the loop does is in between.
+    clock = LambdaCallback(on_train_batch_start=lambda *_: times.append(_now()))
     with log_to(None):
-        callbacks = build_callbacks(run, parts, lambda done, total: None)
+        callbacks = [clock, *build_callbacks(run, parts, lambda done, total: None)]
         # The cadence of the real run is kept, over fewer steps.
-        short = replace(run, steps=STEPS)
-        logger = JsonlLogger(run.folder.metrics)
-        trainer = build_trainer(short, parts, [logger], [clock, *callbacks])
+        short, logger = replace(run, steps=STEPS), JsonlLogger(run.folder.metrics)
+        trainer = build_trainer(short, parts, [logger], callbacks)
         trainer.fit(parts.module, datamodule=parts.data)
-    return clock.durations()
+    return statistics.mean(b - a for a, b in itertools.pairwise(times[WARMUP:]))
 
 
-def _bare_steps(parts: StageParts, gradient_clip: float) -> list[float]:
-    module = parts.module
+def _bare_step(run: ResolvedRun, parts: StageParts) -> float:
+    """Mean seconds of a step in a bare loop."""
+    module: Any = parts.module
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module.to(device).train()
-    configured: Any = module.configure_optimizers()
-    module.trainer = None  # without one, nothing is logged
+    configured = module.configure_optimizers()
+    module.trainer = parts.data.trainer = None  # without one, nothing is logged
     optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     live = list(averaged_tensors(module).values()) if parts.ema_decay else []
     average = [tensor.detach().clone() for tensor in live]
-    clock = _Clock()
-    for number, batch in enumerate(_batches(parts)):
+    epochs = (parts.data.train_dataloader() for _ in itertools.count())
+    times = []
+    for number, batch in enumerate(itertools.islice(itertools.chain.from_iterable(epochs), STEPS)):
         loss = module.training_step(batch.to(device), number)
-        assert isinstance(loss, torch.Tensor)
         optimizer.zero_grad()
         loss.backward()
-        if gradient_clip:
-            torch.nn.utils.clip_grad_norm_(module.parameters(), gradient_clip)
+        if run.section.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(module.parameters(), run.section.gradient_clip)
         optimizer.step()
         schedule.step()
         if average:
             torch._foreach_lerp_(average, live, 1.0 - parts.ema_decay)
-        clock.tick(device)
-    return clock.durations()
+        times.append(_now())
+    return statistics.mean(b - a for a, b in itertools.pairwise(times[WARMUP:]))
 
 
-def _batches(parts: StageParts) -> Any:
-    """Yield the first batches of the run from its loader."""
-    parts.data.trainer = None
-    made = 0
-    while True:
-        batch: ClipBatch
-        for batch in parts.data.train_dataloader():
-            yield batch
-            made += 1
-            if made == STEPS:
-                return
-
-
-class _Clock(Callback):
-    """Record the end of each step: wall-clock time on a GPU, processor time on the CPU."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.times: list[float] = []
-
-    def tick(self, device: torch.device) -> None:
-        """Record the end of a step."""
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-            self.times.append(time.perf_counter())
-        else:
-            self.times.append(time.process_time())
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """A step lasts from its start to the next one's: all that the loop does is in between."""
-        self.tick(pl_module.device)
-
-    def durations(self) -> list[float]:
-        """Return the seconds of the steps after the warm-up."""
-        ends = self.times[WARMUP:]
-        return [after - before for before, after in itertools.pairwise(ends)]
+def _now() -> float:
+    """Wall-clock seconds when a GPU's kernels have ended, or processor seconds on the CPU."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()

@@ -19,4 +19,4 @@ def test_flow_and_decoding_are_timed_both_ways(capsys: pytest.CaptureFixture[str
         for kind in ("matrix", "convolution"):
             share = row["gflop"] / row["at_once_s"] / numbers[f"{kind}_gflops"]
             assert row[f"share_of_{kind}_rate"] == pytest.approx(share)
-    assert "of convolution" in capsys.readouterr().out
+    assert "share of convolution rate" in capsys.readouterr().out

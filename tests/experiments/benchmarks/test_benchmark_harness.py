@@ -29,9 +29,11 @@ def test_candidates_take_turns_after_a_warm_up() -> None:
 
 
 def test_a_table_has_all_cells(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(("", "ms"), [("one", "1.5"), ("two", "2.5")], title="Times", caption="on a CPU")
+    import_ms = {"torch": 1.5}
+    print_table({"one": {"step_s": 2.5, "import_ms": import_ms}, "bar": {"step_s": "3"}}, "Times")
     printed = capsys.readouterr().out
-    assert all(text in printed for text in ("Times", "ms", "one", "1.5", "two", "2.5", "on a CPU"))
+    for text in ("Times", "one", "bar", "step s", "2.5", "3", "import ms", "torch 1.5"):
+        assert text in printed
 
 
 def test_every_committed_result_belongs_to_a_benchmark() -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from experiments.benchmarks.processes import Usage, watched
+from experiments.benchmarks.harness import Usage, watched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
