@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,8 @@ def test_difference_uses_shared_clips_only(tmp_path: Path) -> None:
     add_evaluation(make_run(tmp_path / "a", {}), "p", {"align": [1.0, 2.0, 30.0, 40.0]})
     add_evaluation(make_run(tmp_path / "b", {}), "p", {"align": [2.0, 3.0]})
     runs = [read_run(tmp_path / name, name) for name in "ab"]
+    for run in runs:  # as if their protocol did not name the clips
+        run.evaluations[:] = [replace(run.evaluations[0], protocol_hash="p")]
     difference = score_tables(runs)[0].rows[1].differences["align"]
     assert (difference.mean, difference.clips) == (1.0, 2)
 
