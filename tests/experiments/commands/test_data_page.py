@@ -64,7 +64,7 @@ def test_numbers_are_those_of_the_benchmark() -> None:
     stored = prepare["prepared_mb_per_second"] * seconds
     found = said(r"([\d.]+) MB a video: ([\d.]+) GB, or ([\d.]+) GB")
     assert found == near(stored / VIDEOS, stored * share / 1e3, stored / 1e3)
-    assert said(r"keeps (\d+)% of") == near(100 * prepare["cpu_share"])
+    assert said(r"uses (\d+)% of") == near(100 * prepare["cpu_share"])
     assert said(r"takes ([\d.]+) times as long") == near(prepare["cost_against_decoding"])
     assert said(r"loads ([\d,]+) clips") == near(load["clips_per_minute_per_core"])
     assert said(r"\((\d+) ms each, (\d+)%\s+of it\s+decoding") == near(

@@ -203,7 +203,7 @@ def test_missing_or_foreign_weights_are_one_sentence(tmp_path) -> None:
         load_clap(tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="not a Wav2CLIP"):
         load_wav2clip(tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="no file"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         load_clap(tmp_path / "absent.pt")
 
 
