@@ -59,7 +59,9 @@ def add_evaluation(
         {"clip": clip, "music_id": f"mBR{i // 2}", **{k: v[i] for k, v in scores.items()}}
         for i, clip in enumerate(clips)
     ]
+    # Runs with other clips have the same protocol here, as `digest` alone decides.
     facts = {"fps": 10, "frames": 40, "data_digest": f"data-of-{digest}"}
+    facts |= {"clips": 0, "clips_digest": ""}
     place = run / "evaluation" / folder
     write_evaluation(place, rows, facts)
     pd.DataFrame(rows).to_csv(place / "clips.csv", index=False)  # more digits, for comparisons
