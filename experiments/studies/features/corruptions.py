@@ -86,10 +86,8 @@ class Noticed:
     @property
     def scores(self) -> dict[str, list[float]]:
         """The distances above that of clean halves, in standard deviations of the latter."""
-        return {
-            name: [(value - self.clean) / self.spread for value in values]
-            for name, values in self.distances.items()
-        }
+        found = self.distances.items()
+        return {name: [(x - self.clean) / self.spread for x in values] for name, values in found}
 
     @property
     def rising(self) -> list[str]:
@@ -105,19 +103,11 @@ class Noticed:
 def notice(
     networks: Mapping[str, FeatureExtractor], videos: Tensor, seed: int, splits: int = 20
 ) -> dict[str, dict[str, Noticed]]:
-    """Corrupt one half of the videos and measure its distance to the other half.
+    """Return the response by network and distance to corrupting one half of the videos.
 
-    Every distance is a mean over the same random halves, so it depends less on which videos are in
-    which half. All networks get the same corrupted videos.
-
-    Args:
-        networks: Feature networks by name.
-        videos: (N, T, 3, H, W) uint8, clean.
-        seed: Seed of the corruptions and of the halves.
-        splits: Number of random halves.
-
-    Returns:
-        The responses by network and distance.
+    The videos are (N, T, 3, H, W) uint8, and corrupted in the same way for all networks. Every
+    distance of one half to the other is a mean over the same `splits` random halves, so it depends
+    less on which videos are in which half.
     """
     random = torch.Generator().manual_seed(seed)
     halves = [torch.randperm(len(videos), generator=random).chunk(2) for _ in range(splits)]

@@ -106,12 +106,7 @@ def train_network(
 def held_out_skill(
     network: DancerNetwork, heads: nn.ModuleDict, dancers: DancerSet, seed: int, count: int = 256
 ) -> dict[str, float]:
-    """Evaluate the heads on dances that were not used in training.
-
-    Returns:
-        `genre` and `rate`: accuracies (chance: 0.1 and 0.5); `pose`: share of the variance of the
-        pose values that is explained.
-    """
+    """Return accuracies of genre and rate, and the explained share of the variance of poses."""
     windows = draw_windows(dancers, count, torch.Generator().manual_seed(seed))
     features = torch.cat([network(part) for part in windows.frames.split(32)])
     genre = heads["genre"](features).argmax(-1) == windows.genres

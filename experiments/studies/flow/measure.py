@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -50,16 +51,9 @@ def dance_specs(seed: int, clips: int, frames: int, size: int) -> list[DanceSpec
     Beyond the forty of the set of this seed, the same names follow with the next seed.
     """
     names = dance_names(seed, 0)
-    return [
-        DanceSpec(
-            name=names[number % len(names)],
-            seed=seed + number // len(names),
-            size=size,
-            fps=FPS,
-            seconds=frames / FPS,
-        )
-        for number in range(clips)
-    ]
+    dance = partial(DanceSpec, size=size, fps=FPS, seconds=frames / FPS)
+    numbers = (divmod(number, len(names)) for number in range(clips))
+    return [dance(name=names[place], seed=seed + turn) for turn, place in numbers]
 
 
 @torch.no_grad()
@@ -70,6 +64,8 @@ def measure_dance(network: LatentFlowAutoencoder, spec: DanceSpec) -> Row:
     grid, visible = clip.true_flow(0, list(range(len(video))), size)
     output = network(video[:1], video[None])
     latent = output.latent_flow[0]
+    aligned: bool = network.config["align_corners"]
+    occlusion = resize_map(latent[None, :, 2:], size, size, aligned)
     both = torch.stack([video, output.prediction[0].clamp(0, 1)])
     beats = torch.from_numpy(clip.beats_s).float()[None].expand(2, -1)
     scored = score_clips(both, clip.fps, beats, ["true", "decoded"], [str(parsed.music)] * 2)
@@ -79,7 +75,7 @@ def measure_dance(network: LatentFlowAutoencoder, spec: DanceSpec) -> Row:
         "genre": parsed.genre,
         "music": parsed.music,
         **flow_errors(pixel_flow(network, latent, size), residual_pixels(grid, size)),
-        "hidden_iou": hidden_overlap(pixel_occlusion(network, latent, size), visible[:, 0]),
+        "hidden_iou": hidden_overlap(occlusion[0, :, 0], visible[:, 0]),
         **frame_scores(video[:1], video, output.prediction[0], output.deformed[0]),
         **in_between_scores(network, video, latent),
         "align_true": true,
@@ -149,12 +145,6 @@ def pixel_flow(network: LatentFlowAutoencoder, latent_flow: Tensor, size: int) -
     own = torch.arange(size, dtype=grid.dtype)
     positions = ((grid + 1) * size - 1) / 2
     return positions - torch.stack(torch.meshgrid(own, own, indexing="xy"), dim=-1)
-
-
-def pixel_occlusion(network: LatentFlowAutoencoder, latent_flow: Tensor, size: int) -> Tensor:
-    """Return the occlusion map (T, size, size) of latent flow (T, 3, h, w)."""
-    aligned: bool = network.config["align_corners"]
-    return resize_map(latent_flow[None, :, 2:], size, size, aligned)[0, :, 0]
 
 
 def flow_errors(found: Tensor, true: Tensor) -> dict[str, float]:
