@@ -62,21 +62,13 @@ class Settings:
     """If `out` already holds a run: never refuses; auto resumes it, or starts a new run if there is
     none; always resumes it, and refuses if there is none."""
     synthetic: SyntheticOptions = field(default_factory=SyntheticOptions)
-    """Rendered dancers and music."""
     clips: ClipOptions = field(default_factory=ClipOptions)
-    """How videos become clips: frame rate, size, length, beats, augmentation, loading."""
     stage1: Stage1Settings = field(default_factory=Stage1Settings)
-    """The latent-flow autoencoder: network, loss, training."""
     stage2: Stage2Settings = field(default_factory=Stage2Settings)
-    """The diffusion of latent flow: network, loss, noise schedule, training."""
     music: MusicOptions = field(default_factory=MusicOptions)
-    """Music conditioning of stage 2."""
     adapter: AdapterOptions = field(default_factory=AdapterOptions)
-    """Adapters over the music features (`dabfusion train music-adapter`)."""
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
-    """How videos are sampled from a trained stage 2."""
     run: RunSettings = field(default_factory=RunSettings)
-    """Hardware, intervals, Weights & Biases."""
 
     def notices(self, stage: str) -> list[str]:
         """Return sentences on settings of a stage that are given but have no effect."""
@@ -115,10 +107,10 @@ def load_settings(preset: str | None, overrides: list[str]) -> Settings:
     """
     tree = OmegaConf.structured(Settings)
     if preset:
-        tree = _merge(tree, read_mapping(_preset_path(preset)), f'The preset "{preset}"')
+        _update(tree, read_mapping(_preset_path(preset)), f'The preset "{preset}"')
         tree.preset = preset
     for word in overrides:
-        tree = _merge(tree, dict([_split(word)]), f'"{word}"')
+        _update(tree, dict([_split(word)]), f'"{word}"')
     return _to_settings(tree)
 
 
@@ -130,13 +122,10 @@ def settings_from_words(words: list[str]) -> Settings:
 
 
 def from_dict(values: dict[str, Any], source: str = "The settings") -> Settings:
-    """Return settings from nested plain values, such as those of `to_dict`.
-
-    Args:
-        values: Missing settings take their defaults; unknown ones are refused.
-        source: Name of the values' origin in error messages.
-    """
-    return _to_settings(_merge(OmegaConf.structured(Settings), values, source))
+    """Return settings from nested values, such as those of `to_dict`; `source` is for errors."""
+    tree = OmegaConf.structured(Settings)
+    _update(tree, values, source)
+    return _to_settings(tree)
 
 
 def read_settings(path: Path) -> Settings:
@@ -153,25 +142,9 @@ def to_dict(settings: Settings) -> dict[str, Any]:
     return asdict(settings)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file (YAML 1.2, without Python objects).
-
-    Raises:
-        SettingsError: The file is not YAML or holds no mapping.
-        FileNotFoundError: There is no such file.
-    """
-    values = resolve(read_mapping(path))
-    assert isinstance(values, dict)
-    return values
-
-
 def current_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested values by dotted names, with former names replaced; unknown ones are kept."""
-    known = all_settings()
-    return {
-        name: _typed(known[name], value) if name in known else resolve(value)
-        for name, value in _flatten(values)
-    }
+    return {name: _typed(name, value) for name, value in _flatten(values)}
 
 
 def _preset_path(preset: str) -> Path:
@@ -179,11 +152,10 @@ def _preset_path(preset: str) -> Path:
         return Path(preset)
     names = preset_names()
     if preset not in names:
-        close = difflib.get_close_matches(preset, names, n=1, cutoff=0.0)
-        near = f"the nearest is {close[0]}; " if close else ""
+        near = difflib.get_close_matches(preset, names, n=1, cutoff=0.0)
         raise SettingsError(
-            f'There is no preset "{preset}"; {near}there are {", ".join(names)}, '
-            "and the path of a YAML file may be given."
+            f'There is no preset "{preset}"; {"".join(f"the nearest is {n}; " for n in near)}there '
+            f"are {', '.join(names)}, and the path of a YAML file may be given."
         )
     return PRESETS / f"{preset}.yaml"
 
@@ -200,15 +172,14 @@ def _split(word: str) -> tuple[str, Any]:
     if key in RENAMED:
         raise SettingsError(f"The setting {key} is now called {RENAMED[key]}.")
     if key not in known:
-        raise SettingsError(_unknown(key, list(known)))
+        raise SettingsError(_unknown(key))
     if known[key].text:
         # Shells expand ~ at the beginning of a word, but few of them after "key=".
         return key, str(Path(raw).expanduser()) if raw.startswith("~/") else raw
     try:
         return key, parse(raw)
     except (yaml.YAMLError, TypeError) as error:
-        expected = known[key].type_text
-        raise SettingsError(f'{key} cannot be "{raw}"; it is a {expected}.') from error
+        raise SettingsError(f'{key} cannot be "{raw}"; it is a {known[key].type_text}.') from error
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -221,32 +192,24 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield RENAMED.get(name, name), value
 
 
-def _typed(setting: Setting, value: Any) -> Any:
-    return as_text(value) if setting.text or setting.texts else resolve(value)
+def _typed(name: str, value: Any) -> Any:
+    setting = all_settings().get(name)
+    return as_text(value) if setting and (setting.text or setting.texts) else resolve(value)
 
 
-def _merge(tree: Any, values: Mapping[str, Any], source: str) -> Any:
-    known = all_settings()
-    flat = dict(_flatten(values))
-    for name in flat:
-        if name in known:
-            continue
-        raise SettingsError(f"{source} cannot be used: {_unknown(name, list(known))}")
-    typed = {name: _typed(known[name], value) for name, value in flat.items()}
-    nested: dict[str, Any] = {}
-    for name, value in typed.items():
-        *groups, last = name.split(".")
-        node = nested
-        for group in groups:
-            node = node.setdefault(group, {})
-        node[last] = value
-    try:
-        return OmegaConf.merge(tree, OmegaConf.create(nested))
-    except (OmegaConfBaseException, ValueError) as error:
-        raise SettingsError(_bad_value(error, flat, known, source)) from error
+def _update(tree: Any, values: Mapping[str, Any], source: str) -> None:
+    """Set nested values in a tree of settings; `source` names their origin in errors."""
+    for name, value in _flatten(values):
+        if name not in all_settings():
+            raise SettingsError(f"{source} cannot be used: {_unknown(name)}")
+        try:
+            OmegaConf.update(tree, name, _typed(name, value))
+        except (OmegaConfBaseException, ValueError) as error:
+            raise SettingsError(_bad_value(name, "" if value is None else value)) from error
 
 
-def _unknown(name: str, known: list[str]) -> str:
+def _unknown(name: str) -> str:
+    known = list(all_settings())
     inner = [other for other in known if other.startswith(f"{name}.")]
     if inner:
         return f"{name} is a group of settings; give one of them, as {inner[0]}=..."
@@ -254,15 +217,8 @@ def _unknown(name: str, known: list[str]) -> str:
     return f'There is no setting "{name}"; the nearest is {near}.'
 
 
-def _bad_value(
-    error: Exception, values: dict[str, Any], known: dict[str, Setting], source: str
-) -> str:
-    name = str(getattr(error, "full_key", "") or "").split("[")[0]
-    setting = known.get(name)
-    if setting is None:
-        return f"{source} cannot be used: {one_sentence(str(error).splitlines()[0])}"
-    value = values.get(name)
-    value = "" if value is None else value
+def _bad_value(name: str, value: Any) -> str:
+    setting = all_settings()[name]
     if setting.choices:
         near = difflib.get_close_matches(str(value), setting.choices, n=1, cutoff=0.0)[0]
         choices = ", ".join(setting.choices)
@@ -272,11 +228,10 @@ def _bad_value(
 
 def _to_settings(tree: Any) -> Settings:
     try:
-        values = OmegaConf.to_container(tree, resolve=True)
+        values: Any = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
         raise SettingsError(one_sentence(str(error).splitlines()[0])) from error
-    assert isinstance(values, dict)
-    return _construct(Settings, {str(key): value for key, value in values.items()}, "")
+    return _construct(Settings, values, "")
 
 
 def _construct(cls: type[T], values: dict[str, Any], prefix: str) -> T:
@@ -288,14 +243,11 @@ def _construct(cls: type[T], values: dict[str, Any], prefix: str) -> T:
         value, name = values[item.name], f"{prefix}{item.name}"
         if is_dataclass(hints[item.name]):
             value = _construct(hints[item.name], value, f"{name}.")
-        elif any(isinstance(v, float) and not math.isfinite(v) for v in _as_list(value)):
-            raise SettingsError(f"{name} is {value}, but must be finite.")
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise SettingsError(f"{name} is {value}, but must be finite.")
         arguments[item.name] = value
     try:
         return cls(**arguments)
     except ValueError as error:
         raise SettingsError(one_sentence(f"{prefix}{error}")) from error
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list) else [value]

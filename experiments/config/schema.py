@@ -13,9 +13,11 @@ import itertools
 import types
 import typing
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Union
+
+_WORDS = {str: "text", bool: "true | false", float: "number", int: "whole number"}
 
 
 @dataclass(frozen=True)
@@ -39,64 +41,48 @@ class Setting:
 
 
 def list_settings(root: type, prefix: str = "") -> Iterator[Setting]:
-    """Yield every setting in a dataclass, depth first, in the order of the source.
-
-    Args:
-        root: Dataclass whose fields are settings or further dataclasses.
-        prefix: Dotted name of `root`; empty for the whole tree.
-    """
+    """Yield every setting in a dataclass and those in it, in the order of the source."""
     hints = typing.get_type_hints(root)
-    docs = field_docs(root)
     for field in fields(root):
-        name = f"{prefix}.{field.name}" if prefix else field.name
-        hint = hints[field.name]
+        name, hint = f"{prefix}{field.name}", hints[field.name]
         if is_dataclass(hint) and isinstance(hint, type):
-            yield from list_settings(hint, name)
+            yield from list_settings(hint, f"{name}.")
             continue
-        choices = _choices(hint)
+        choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+        factory = field.default_factory
         yield Setting(
             name=name,
-            type_text=type_text(hint),
-            default=_default(field),
+            type_text=_type_text(hint),
+            default=field.default if factory is MISSING else factory(),
             choices=choices,
-            doc=docs.get(field.name, ""),
+            doc=_field_docs(root).get(field.name, ""),
             text=hint is str or bool(choices),
             texts=hint == list[str],
         )
 
 
 @cache
-def field_docs(root: type) -> dict[str, str]:
+def _field_docs(root: type) -> dict[str, str]:
     """Return the docstring of each field of a dataclass, inherited ones included, by its name."""
     docs: dict[str, str] = {}
     for cls in reversed(root.__mro__[:-1]):
-        body = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body[0]
+        (body,) = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body
         assert isinstance(body, ast.ClassDef)
-        for statement, following in itertools.pairwise(body.body):
-            if (
-                isinstance(statement, ast.AnnAssign)
-                and isinstance(statement.target, ast.Name)
-                and isinstance(following, ast.Expr)
-                and isinstance(following.value, ast.Constant)
-                and isinstance(following.value.value, str)
-            ):
-                docs[statement.target.id] = " ".join(following.value.value.split())
+        for pair in itertools.pairwise(body.body):
+            match pair:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    docs[name] = " ".join(text.split())
     return docs
 
 
-def type_text(hint: Any) -> str:
-    """Return the name of a type in words."""
-    if choices := _choices(hint):
-        return " | ".join(choices)
+def _type_text(hint: Any) -> str:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return " | ".join(args)
     if origin in (Union, types.UnionType):
-        inner = [type_text(arg) for arg in args if arg is not type(None)]
+        inner = [_type_text(arg) for arg in args if arg is not type(None)]
         return " or ".join(inner) + (" or null" if type(None) in args else "")
-    if origin is list:
-        return f"list of {type_text(args[0])}"
-    return {str: "text", bool: "true | false", float: "number", int: "whole number"}.get(
-        hint, getattr(hint, "__name__", str(hint))
-    )
+    return f"list of {_type_text(args[0])}" if origin is list else _WORDS[hint]
 
 
 def nearest_settings(name: str, known: list[str]) -> list[str]:
@@ -105,31 +91,16 @@ def nearest_settings(name: str, known: list[str]) -> list[str]:
     A known last part in another group is preferred to a similar spelling; if only a last part is
     given, up to four groups that have it are returned.
     """
-    last = name.rsplit(".", 1)[-1]
-    same_last = [candidate for candidate in known if candidate.rsplit(".", 1)[-1] == last]
+    group, _, last = name.rpartition(".")
+    same_last = [candidate for candidate in known if candidate.rpartition(".")[2] == last]
+    if same_last and not group:
+        return same_last[:4]
     if same_last:
-        if last == name:
-            return same_last[:4]
         return difflib.get_close_matches(name, same_last, n=2, cutoff=0.0)
     spelled = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    lasts = {candidate.rsplit(".", 1)[-1]: candidate for candidate in reversed(known)}
+    lasts = {candidate.rpartition(".")[2]: candidate for candidate in reversed(known)}
     close = difflib.get_close_matches(last, list(lasts), n=1, cutoff=0.6)
-    group = name.rpartition(".")[0]
     siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == group}
     same_group = difflib.get_close_matches(last, list(siblings), n=1, cutoff=0.5) if group else []
     found = spelled + [siblings[key] for key in same_group] + [lasts[key] for key in close]
     return list(dict.fromkeys(found))[:2] or difflib.get_close_matches(name, known, 1, 0.0)
-
-
-def _choices(hint: Any) -> tuple[str, ...]:
-    if typing.get_origin(hint) is Literal:
-        return tuple(str(choice) for choice in typing.get_args(hint))
-    return ()
-
-
-def _default(field: Field[Any]) -> Any:
-    if field.default is not MISSING:
-        return field.default
-    if field.default_factory is not MISSING:
-        return field.default_factory()
-    return None

@@ -39,11 +39,7 @@ for _tag in ("str", "int", "float", "bool", "null"):
 
 
 def parse(text: str) -> Any:
-    """Return the tree of a YAML document with its unquoted scalars as `Plain`.
-
-    Raises:
-        yaml.YAMLError: The text is not YAML or has tags of Python objects.
-    """
+    """Return the tree of a YAML document, without Python objects, unquoted scalars as `Plain`."""
     loader = _Loader(text)
     try:
         return loader.get_single_data()
@@ -99,3 +95,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
             f'"{path}" holds no settings: a YAML file of "name: value" lines is expected.'
         )
     return values
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file with its values; errors as in `read_mapping`."""
+    return {key: resolve(value) for key, value in read_mapping(path).items()}

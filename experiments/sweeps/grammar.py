@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config.load import RENAMED, read_yaml
+from experiments.config.load import RENAMED
+from experiments.config.yaml_text import read_yaml
 from experiments.errors import SettingsError
 
 if TYPE_CHECKING:

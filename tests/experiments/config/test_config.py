@@ -19,11 +19,10 @@ from experiments.config.load import (
     load_settings,
     preset_names,
     read_settings,
-    read_yaml,
     settings_from_words,
     to_dict,
 )
-from experiments.config.yaml_text import read_mapping
+from experiments.config.yaml_text import read_mapping, read_yaml
 from experiments.errors import SettingsError
 from lightning_modules.options.optimizer import OptimizerOptions
 
