@@ -43,8 +43,12 @@ def run(args: argparse.Namespace) -> int:
     if status is not None:
         return status
 
-    from experiments.caching.latent_flow import cache_latent_flow, load_stage1
-    from experiments.caching.music import cache_music, music_stores
+    from experiments.caching.features import (
+        cache_latent_flow,
+        cache_music,
+        load_stage1,
+        music_stores,
+    )
     from experiments.factories.data import build_clip_data
     from experiments.processes.cpu import set_up_processor
     from experiments.processes.progress import shown_progress

@@ -121,7 +121,7 @@ def _shown_steps() -> Iterator[Callable[[str, int, int], None]]:
 def _embed(settings: Settings) -> None:
     """Embed all clips; training and `dabfusion cache` use the same stores."""
     from datamodules.splits import SPLITS
-    from experiments.caching.music import cache_music, music_stores
+    from experiments.caching.features import cache_music, music_stores
     from experiments.factories.data import build_clip_data
     from experiments.processes.progress import shown_progress
 

@@ -1,10 +1,8 @@
 """Start this command once per device, and stop all processes when one of them fails.
 
-This is our own code and not torchrun's elastic agent, because the agent cannot stop a training
-between two steps. It signals the process group of each rank, which kills the data loader's workers
-and with them the step under way; when one rank ends it terminates the others at once, even if they
-are writing the last checkpoint; and its ranks, in sessions of their own, outlive a killed agent.
-A command that torchrun or SLURM starts from outside is left to them (see `start_ranks`).
+This is not torchrun's elastic agent, which cannot stop a training between two steps: it signals
+the process group of each rank, data loader's workers included; when one rank ends it terminates the
+others even if they are writing a checkpoint; and its ranks outlive a killed agent.
 """
 
 from __future__ import annotations
@@ -34,12 +32,8 @@ Processes = list[subprocess.Popen[str]]
 def launch(devices: int, again: str) -> int:
     """Run this same command once per device and return the exit status of the whole.
 
-    The terminal shows the output of rank 0. Of another rank it shows the last line, if that rank
-    failed first.
-
-    Args:
-        devices: Number of processes.
-        again: How to continue after a process has died.
+    The terminal shows the output of rank 0, and the last line of another rank that failed first,
+    with the sentence `again` on how to continue.
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

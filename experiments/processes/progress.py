@@ -6,15 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
 
 from experiments.processes.ranks import is_main_rank
 
@@ -34,44 +27,32 @@ def shown_progress(title: str) -> Iterator[Progress]:
     if not is_main_rank():
         yield lambda done, total: None
         return
-    if not sys.stderr.isatty():
-        yield _print_tenths(title)
-        return
-    columns = (
-        TextColumn("{task.description:36}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    bar = Bar(
-        *columns,
+    bar = rich_progress.Progress(
+        "{task.description:36}",
+        rich_progress.BarColumn(bar_width=28),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeElapsedColumn(),
+        "left",
+        rich_progress.TimeRemainingColumn(),
         console=Console(stderr=True),
         refresh_per_second=4,
         speed_estimate_period=600.0,  # one video may take minutes
     )
-    task = bar.add_task(title, total=None)
+    task, printed = bar.add_task(title, total=None), -1
 
-    def show(done: int, total: int) -> None:
+    def draw(done: int, total: int) -> None:
         bar.start()
         bar.update(task, completed=done, total=total)
 
-    try:
-        yield show
-    finally:
-        bar.stop()
-
-
-def _print_tenths(title: str) -> Progress:
-    """Return a function that prints a line for each tenth, for log files."""
-    printed = -1
-
-    def show(done: int, total: int) -> None:
+    def print_tenths(done: int, total: int) -> None:
         nonlocal printed
         tenth = 10 * done // max(total, 1)
         if done and tenth != printed:
             printed = tenth
             print(f"{title}: {done} of {total}", file=sys.stderr, flush=True)
 
-    return show
+    try:
+        yield draw if sys.stderr.isatty() else print_tenths
+    finally:
+        if bar.live.is_started:  # stopping prints a line
+            bar.stop()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 
 from experiments.config.run import RunSettings
-from experiments.errors import RankLost, SettingsError
+from experiments.errors import SettingsError
 
-#: What gloo and NCCL report about a process that does not answer.
-_LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|[Tt]imed out|Broken pipe")
 #: How to continue a training that was stopped.
 RESUME = "give the same command with resume=auto to continue from its last checkpoint"
 #: How to continue other shared work that was stopped.
@@ -61,10 +58,6 @@ def is_main_rank() -> bool:
 def start_ranks(run: RunSettings, again: str) -> int | None:
     """Run this same command in several processes if the settings request several.
 
-    Args:
-        run: Devices and machines.
-        again: How to continue after a process has died.
-
     Returns:
         The exit status of the whole command, or None if this process should do the work: as the
         only one, or as one that torchrun, SLURM or this function has started.
@@ -83,22 +76,3 @@ def start_ranks(run: RunSettings, again: str) -> int | None:
     from experiments.processes.launch import launch
 
     return launch(ranks.devices, again)
-
-
-def rank_lost(
-    error: RuntimeError, rank: int, world_size: int, place: str, again: str
-) -> RankLost | None:
-    """Return a readable error if `error` is the consequence of another process's death.
-
-    Args:
-        error: What was raised.
-        rank: Of this process.
-        world_size: Number of processes.
-        place: Where this process stopped, such as "at step 3".
-        again: How to continue.
-    """
-    if world_size == 1 or not _LOST.search(str(error)):
-        return None
-    return RankLost(
-        f"Rank {rank} stopped {place}, because another rank died or does not answer; {again}."
-    )

@@ -38,10 +38,6 @@ def share_work(
 
     Returns:
         The result of each item, in order, in every process.
-
-    Raises:
-        RankLost: Another process died or does not answer.
-        Interrupted: On Ctrl-C or SIGTERM.
     """
     if progress is not None:
         progress(0, len(items))

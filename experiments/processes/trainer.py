@@ -7,7 +7,10 @@ check this file before raising the ceiling.
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Sequence
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -19,18 +22,18 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from experiments.config.run import RunSettings
-from experiments.errors import Interrupted
-from experiments.processes.ranks import KEPT, Ranks, rank_lost
+from experiments.errors import Interrupted, RankLost
+from experiments.processes.ranks import KEPT, Ranks
 from experiments.runs.logs import log_to
+
+#: What gloo and NCCL report about a process that does not answer.
+_LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|[Tt]imed out|Broken pipe")
 
 
 def bare_trainer(run: RunSettings, ranks: Ranks, unused_parameters: bool) -> partial[Trainer]:
     """Return a Trainer constructor without checkpoints, bars and samplers of its own.
 
-    Args:
-        run: Accelerator, and how long ranks wait for each other.
-        ranks: With more than one, each leaves the process group when it exits.
-        unused_parameters: Whether a backward pass may leave out parameters.
+    `unused_parameters` says whether a backward pass may leave out parameters.
     """
     strategy: str | DDPStrategy = "auto"
     if ranks.world_size > 1:
@@ -59,6 +62,29 @@ def _leave_ranks() -> None:
         torch.distributed.destroy_process_group()
 
 
+@contextmanager
+def readable_stops(trainer: Trainer, again: str) -> Iterator[None]:
+    """Turn what another rank's death, Ctrl-C or SIGTERM raises into RankLost and Interrupted."""
+
+    def place() -> str:
+        step, steps = trainer.global_step, trainer.max_steps
+        return f" at step {step} of {steps}" if steps > 0 else ""
+
+    try:
+        yield
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not _LOST.search(str(error)):
+            raise
+        logging.getLogger("dabfusion").error("Another rank is lost.", exc_info=error)
+        raise RankLost(
+            f"Rank {trainer.global_rank} stopped{place()}, because another rank died or does not "
+            f"answer; {again}."
+        ) from error
+    except (SIGTERMException, SystemExit) as stop:
+        # Lightning turns Ctrl-C into SystemExit.
+        raise Interrupted(f"Stopped{place()}; {again}.") from stop
+
+
 def predict_items(
     items: Sequence[Any],
     work: Callable[[Any], Any],
@@ -72,19 +98,11 @@ def predict_items(
     devices = [next(network.parameters()).device for network in networks]
     with log_to(None):
         trainer = bare_trainer(run, ranks, unused_parameters=False)(logger=False)
-        try:
+        with readable_stops(trainer, KEPT):
             trainer.predict(share, return_predictions=False)
             shares = [share.done] * ranks.world_size
             if ranks.world_size > 1:
                 torch.distributed.all_gather_object(shares, share.done)
-        except RuntimeError as error:
-            lost = rank_lost(error, trainer.global_rank, ranks.world_size, "in shared work", KEPT)
-            if lost is None:
-                raise
-            raise lost from error
-        except (SIGTERMException, SystemExit) as stop:
-            # Lightning turns Ctrl-C into SystemExit.
-            raise Interrupted(f"Stopped; {KEPT}.") from stop
     # The Trainer leaves networks on the CPU.
     for network, device in zip(networks, devices, strict=True):
         network.to(device)
@@ -142,9 +160,6 @@ def validation_follows(trainer: Trainer) -> bool:
 
 
 def restore_logged_step(trainer: Trainer) -> None:
-    """Make loggers continue at `global_step` after a resume.
-
-    Lightning counts the loggers' steps apart from the optimizer's, and the count in a checkpoint
-    depends on the hook in which the checkpoint was written.
-    """
+    """Make loggers continue at `global_step` after a resume."""
+    # The count in a checkpoint depends on the hook in which the checkpoint was written.
     trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step

@@ -22,7 +22,7 @@ from dataclasses import asdict
 from datamodules.aist_names import tempo_of
 from datamodules.files import write_text
 from datamodules.media.video import read_frames
-from experiments.caching.latent_flow import cache_latent_flow, load_stage1
+from experiments.caching.features import cache_latent_flow, load_stage1
 from experiments.evaluation.clips import summarize
 from experiments.evaluation.evaluations import write_heldout
 from experiments.evaluation.heldout import score_heldout

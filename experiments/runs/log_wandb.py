@@ -28,11 +28,7 @@ def logged_in() -> bool:
 
 
 def wandb_mode(choice: str) -> str:
-    """Return `online`, `offline` or `off` for the setting `run.wandb`.
-
-    Raises:
-        SettingsError: `online` is requested on a machine that is not logged in.
-    """
+    """Return `online`, `offline` or `off` for the setting `run.wandb`."""
     if choice == "auto":
         # WANDB_MODE in the environment decides first.
         modes = {"disabled": "off", "offline": "offline"}
@@ -48,14 +44,7 @@ def wandb_mode(choice: str) -> str:
 
 
 def build_wandb_logger(folder: Path, mode: str, run_id: str, settings: Settings) -> WandbLogger:
-    """Return a logger that starts the wandb run `run_id`, or resumes it.
-
-    Args:
-        folder: The run folder; wandb writes to its `wandb/`.
-        mode: `online` or `offline`.
-        run_id: Kept in the run's manifest, so that a resumed run logs to the same place.
-        settings: Resolved; `run` has project, name and group.
-    """
+    """Return a logger that starts or resumes the run `run_id`; wandb writes to FOLDER/wandb."""
     import wandb
 
     # Started here and not by WandbLogger, which passes wandb an argument that it warns about.

@@ -19,11 +19,7 @@ from datamodules.files import write_text
 
 @contextmanager
 def log_to(path: Path | None) -> Iterator[None]:
-    """Write messages and warnings of this program and of Lightning to a file, not the terminal.
-
-    Args:
-        path: `log.txt` of the run; None, on other ranks, drops them.
-    """
+    """Write our and Lightning's messages to a file and not the terminal; None drops them."""
     handler = logging.FileHandler(path, delay=True) if path else logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     names = ("dabfusion", "lightning.pytorch", "lightning.fabric", "py.warnings")

@@ -86,7 +86,7 @@ def score_run(
 
     Returns the means as ``heldout/NAME``; None if a score is not defined.
     """
-    from experiments.caching.music import cache_needed_music
+    from experiments.caching.features import cache_needed_music
     from experiments.evaluation.evaluations import write_heldout
     from experiments.evaluation.heldout import score_heldout
     from experiments.factories.data import build_clip_data

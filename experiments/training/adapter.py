@@ -28,22 +28,15 @@ class Genres:
 
     names: list[str]
     of_music: dict[str, int]  # class number of each song's genre, by music id
-    songs: dict[Split, set[str]]  # music ids of each split
+    train_songs: int  # number of songs that are trained on
 
 
 def find_genres(data: AISTDataModule) -> Genres:
-    """Return the genres of the songs in any split.
-
-    Raises:
-        SettingsError: A video has no genre, there is only one genre, or a song has two; a split
-            has no songs, or shares one with another.
-    """
+    """Return the genres of the songs in any split; SettingsError if nothing could be learned."""
     index, found = data.index, dict[str, str]()
     songs: dict[Split, set[str]] = {split: set() for split in SPLITS}
     rows = zip(index.names, index.music, index.table["genre"].to_pylist(), strict=True)
-    for name, music, genre in rows:
-        if name not in data.splits:
-            continue
+    for name, music, genre in (row for row in rows if row[0] in data.splits):
         songs[data.splits[name]].add(music)
         if not genre:
             raise SettingsError(
@@ -60,12 +53,11 @@ def find_genres(data: AISTDataModule) -> Genres:
         raise SettingsError(
             f'"{data.root}" has {len(names)} genre; music adapters need at least two genres.'
         )
-    for split, own in songs.items():
-        if not own:
-            raise SettingsError(
-                f'"{data.root}" has no music for {split}; music adapters need at least three '
-                "songs, or clips.split=music."
-            )
+    if not all(songs.values()):
+        raise SettingsError(
+            f'"{data.root}" has no music for {min(songs, key=lambda split: len(songs[split]))}; '
+            "music adapters need at least three songs, or clips.split=music."
+        )
     # A song in two splits could be recognized instead of its genre.
     train, val, test = songs.values()
     shared = (train | val) & test | train & val
@@ -74,7 +66,7 @@ def find_genres(data: AISTDataModule) -> Genres:
             f"The splits share the music {min(shared)}, so the accuracy would not be of unseen "
             "music; give clips.split=music or crossmodal."
         )
-    return Genres(names, {music: names.index(genre) for music, genre in found.items()}, songs)
+    return Genres(names, {music: names.index(found[music]) for music in found}, len(train))
 
 
 def measure_adapters(
@@ -111,7 +103,7 @@ def measure_adapters(
         "chance": float(torch.bincount(truth).max() / len(truth)),
         "test_clips": len(truth),
         "test_pieces": len(set(songs)),
-        "train_pieces": len(genres.songs["train"]),
+        "train_pieces": genres.train_songs,
     }
 
 

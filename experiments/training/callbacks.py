@@ -37,8 +37,7 @@ class StopSignals(Callback):
     def __init__(self) -> None:
         super().__init__()
         self.requeue = False  # whether SLURM ends the job, which should be started again
-        self._received = False
-        self._agreed = False
+        self._received = self._agreed = False
         self._slurm_handler: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,9 +64,7 @@ class StopSignals(Callback):
             received = torch.tensor(float(self._received), device=pl_module.device)
             self._agreed = bool(trainer.strategy.reduce(received, reduce_op="sum") > 0)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Stop, unless a validation comes first, whose metrics the resumed run would lack."""
         if self._agreed and not validation_follows(trainer):
             request_stop(trainer)
@@ -120,27 +117,19 @@ class RunCheckpoints(Callback):
         self.best_value: float | None = None
         self.best_step = 0
         self._written_step = 0
-        self._resumed = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note whether this run is resumed, and drop metrics that it will log again."""
-        self._resumed = trainer.global_step > 0
+        """Drop metrics that a resumed run will log again."""
         self._written_step = trainer.global_step
         for logger in trainer.loggers:
             if isinstance(logger, JsonlLogger):
                 logger.rewind(trainer.global_step)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Let the loggers continue at the right step after a resume."""
-        if self._resumed:
-            restore_logged_step(trainer)
-            self._resumed = False
+        restore_logged_step(trainer)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Write what is due, unless a validation comes first."""
         if not validation_follows(trainer):
             self._write_due(trainer)

@@ -29,16 +29,7 @@ STEPS, WARMUP = 5, 2
 
 
 def print_plan(settings: Settings, stage: str, probe: bool) -> None:
-    """Print steps, memory, disk and, with a probe, time.
-
-    Args:
-        settings: Resolved.
-        stage: `autoencoder`, `diffusion` or `music-adapter`.
-        probe: Run a few steps to measure time and memory.
-
-    Raises:
-        SettingsError: The training could not be started, or its steps could not be timed.
-    """
+    """Print steps, memory and disk; with a probe, also time and memory of a few steps."""
     run = resolve_run(settings, stage)
     caches = find_caches(run)
     # Statistics of one clip do, because nothing is kept. Frozen networks that no checkpoint holds
@@ -92,12 +83,9 @@ def print_plan(settings: Settings, stage: str, probe: bool) -> None:
 
 
 def time_steps(run: ResolvedRun, parts: StageParts) -> tuple[float, int]:
-    """Run a few steps in this process; nothing is cached or kept.
+    """Return seconds per step and peak bytes (of the GPU, if any) of a few steps, not kept.
 
     One process takes its share of the batch, without exchanging gradients with others.
-
-    Returns:
-        Seconds per step, and the peak memory in bytes of this process, or of its GPU.
     """
     times: list[float] = []
 

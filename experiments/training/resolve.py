@@ -9,14 +9,7 @@ from typing import Any
 from datamodules.aist import AISTDataModule
 from datamodules.cache import FeatureStore
 from datamodules.splits import SPLITS, Split
-from experiments.caching.latent_flow import (
-    TRAINING_SPLITS,
-    Stage1,
-    cache_latent_flow,
-    load_stage1,
-    missing_flow,
-)
-from experiments.caching.music import cache_music, missing_music, music_stores
+from experiments.caching import features
 from experiments.config.load import Settings
 from experiments.errors import SettingsError
 from experiments.factories.data import build_clip_data, build_flow_store, build_pair_data
@@ -39,7 +32,7 @@ class ResolvedRun:
     validate_every: int  # steps
     checkpoint_every: int  # steps
     data: AISTDataModule  # with the index of the prepared folder
-    stage1: Stage1 | None  # the frozen autoencoder; None unless the stage is `diffusion`
+    stage1: features.Stage1 | None  # the frozen autoencoder; None unless the stage is `diffusion`
 
     @property
     def folder(self) -> RunFolder:
@@ -58,15 +51,7 @@ class Caches:
 
 
 def resolve_run(settings: Settings, stage: str) -> ResolvedRun:
-    """Check the settings against the data, the processes and the run folder; load stage 1.
-
-    Args:
-        settings: Resolved; `data`, `out` and, for the diffusion, `autoencoder` are folders.
-        stage: `autoencoder`, `diffusion` or `music-adapter`.
-
-    Raises:
-        SettingsError: The run cannot be started or resumed with these settings.
-    """
+    """Check the settings against the data, the processes and the run folder; load stage 1."""
     # Each check comes before what costs more: settings, run folder, index, weights.
     ranks = find_ranks(settings.run)
     section: Any = operator.attrgetter(SECTIONS[stage])(settings)
@@ -77,7 +62,18 @@ def resolve_run(settings: Settings, stage: str) -> ResolvedRun:
             f"{SECTIONS[stage]}.batch_size is {section.batch_size}, which {ranks.world_size} "
             f"processes cannot share; give a multiple of {ranks.world_size}."
         )
-    data = _build_data(settings, stage, section.batch_size // ranks.world_size, ranks.world_size)
+    share = section.batch_size // ranks.world_size
+    if stage == "autoencoder":
+        # Pairs of a source and a driving frame from the same clips.
+        data = build_pair_data(settings, ranks.world_size)
+    elif stage == "diffusion":
+        data = build_clip_data(settings, share)
+    else:
+        # Adapters are validated on songs of their own, taken from the training split, whatever
+        # `clips.val_by_music` says: the reported accuracy must come from songs that were neither
+        # trained on nor used to choose the best checkpoint.
+        by_music = replace(settings, clips=replace(settings.clips, val_by_music=True))
+        data = build_clip_data(by_music, share, frames="none")
     # Frames are not resized on loading, so the networks would get another size than configured.
     prepared = data.index.settings.size
     if settings.clips.size != prepared:
@@ -95,22 +91,8 @@ def resolve_run(settings: Settings, stage: str) -> ResolvedRun:
         validate_every=settings.run.validate_every or max(1, section.steps // 4),
         checkpoint_every=settings.run.checkpoint_every or max(1, section.steps // 20),
         data=data,
-        stage1=load_stage1(settings.autoencoder) if stage == "diffusion" else None,
+        stage1=features.load_stage1(settings.autoencoder) if stage == "diffusion" else None,
     )
-
-
-def _build_data(settings: Settings, stage: str, share: int, world_size: int) -> AISTDataModule:
-    """Build the data module that reads the index; `share` is the batch size of one process."""
-    if stage == "autoencoder":
-        # Pairs of a source and a driving frame from the same clips.
-        return build_pair_data(settings, world_size)
-    if stage == "diffusion":
-        return build_clip_data(settings, share)
-    # Adapters are validated on songs of their own, taken from the training split, whatever
-    # `clips.val_by_music` says: the reported accuracy must come from songs that were neither
-    # trained on nor used to choose the best checkpoint.
-    by_music = replace(settings, clips=replace(settings.clips, val_by_music=True))
-    return build_clip_data(by_music, share, frames="none")
 
 
 def find_caches(run: ResolvedRun) -> Caches:
@@ -118,13 +100,13 @@ def find_caches(run: ResolvedRun) -> Caches:
     if run.stage == "autoencoder":
         return Caches()  # stage 1 learns from frames alone
     # Their names contain digests of the encoder weights, data set, rate and clip length.
-    music = tuple(music_stores(run.settings, run.data.index).values())
-    without_music = missing_music(music, run.data, _splits(run))
+    music = tuple(features.music_stores(run.settings, run.data.index).values())
+    without_music = features.missing_music(music, run.data, _splits(run))
     if run.stage1 is None:
         return Caches(music=music, missing_music=without_music)
     # The store's name depends on the digest: the flow of another stage 1 is never read.
     flow = build_flow_store(run.settings, run.data.index, run.stage1.digest)
-    return Caches(flow, music, missing_flow(flow, run.data), without_music)
+    return Caches(flow, music, features.missing_flow(flow, run.data), without_music)
 
 
 def ensure_caches(run: ResolvedRun) -> Caches:
@@ -136,14 +118,14 @@ def ensure_caches(run: ResolvedRun) -> Caches:
     if caches.missing_flow:
         assert run.stage1 is not None
         with shown_progress("Latent flow") as progress:
-            cache_latent_flow(settings, run.stage1, data, ranks=ranks, progress=progress)
+            features.cache_latent_flow(settings, run.stage1, data, ranks=ranks, progress=progress)
     if caches.missing_music:
         with shown_progress("Music embeddings") as progress:
             splits = _splits(run)
-            cache_music(settings, data, caches.music, splits, ranks, progress)
+            features.cache_music(settings, data, caches.music, splits, ranks, progress)
     return Caches(caches.flow, caches.music)
 
 
 def _splits(run: ResolvedRun) -> tuple[Split, ...]:
     """Adapters are also tested; test clips of stage 2 are generated, not learned from."""
-    return SPLITS if run.stage == "music-adapter" else TRAINING_SPLITS
+    return SPLITS if run.stage == "music-adapter" else features.TRAINING_SPLITS

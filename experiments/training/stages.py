@@ -17,7 +17,7 @@ from datamodules.batch import ClipBatch
 from datamodules.cache import FeatureStore
 from datamodules.files import write_text
 from datamodules.media.video import write_video
-from experiments.caching.latent_flow import flow_of
+from experiments.caching.features import flow_of
 from experiments.factories.modules import (
     build_adapter_module,
     build_autoencoder_module,
@@ -46,32 +46,23 @@ class StageParts:
 
     module: LightningModule
     data: AISTDataModule
-    export: Callable[[Path, dict[str, Any]], None]
-    """Writes the trained networks to a folder, with notes on the run."""
-    monitor: str = "val/loss"
-    """Validation metric of which the lowest value is the best checkpoint."""
-    ema_decay: float = 0.0
-    """Decay of the moving average of the weights; 0 keeps none."""
-    sync_batch_norm: bool = False
-    """Compute batch norm statistics over all processes."""
-    samples: SampleVideos | None = None
-    """Writes videos of validation clips to the run folder."""
-    failures: FailureMonitor | None = None
-    """Watches what validation generates."""
+    export: Callable[[Path, dict[str, Any]], None]  # to a folder, with notes on the run
+    monitor: str = "val/loss"  # metric of which the lowest value is the best checkpoint
+    ema_decay: float = 0.0  # of the moving average of the weights; 0 keeps none
+    sync_batch_norm: bool = False  # compute its statistics over all processes
+    samples: SampleVideos | None = None  # writes videos of validation clips
+    failures: FailureMonitor | None = None  # watches what validation generates
 
 
 def build_parts(
     run: ResolvedRun, caches: Caches, max_statistics: int = STATISTICS_CLIPS
 ) -> StageParts:
-    """Build the stage of a run.
+    """Build the stage of a run; SettingsError if its settings do not fit data or processes.
 
     Args:
         run: The run.
         caches: Its cached features. If latent flow is missing, it is computed in each step.
         max_statistics: Clips from which the statistics of latent flow are computed.
-
-    Raises:
-        SettingsError: The settings do not fit the data or the processes.
     """
     if run.stage == "autoencoder":
         return _autoencoder_parts(run)

@@ -60,15 +60,7 @@ def find_start(settings: Settings, stage: str, steps: int) -> Start:
     """Check the inputs and decide where this process begins; nothing is written.
 
     Only rank 0 checks, so that each refusal is printed once. The others start where it does.
-
-    Args:
-        settings: Resolved.
-        stage: `autoencoder`, `diffusion` or `music-adapter`.
-        steps: Optimizer steps of the whole run.
-
-    Raises:
-        SettingsError: An input is missing, or the run folder does not fit the settings.
-        CheckpointError: `autoencoder` is not a folder with an exported stage 1.
+    `steps` are those of the whole run.
     """
     name = f"runs/{stage}-{Path(settings.preset).stem or 'default'}"
     folder = RunFolder(Path(settings.out or name).expanduser())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from contextlib import nullcontext
@@ -14,14 +13,13 @@ from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from experiments.config.load import Settings
 from experiments.errors import Interrupted, SettingsError
 from experiments.processes.cpu import set_up_processor
 from experiments.processes.progress import Progress, shown_progress
-from experiments.processes.ranks import RESUME, is_main_rank, rank_lost
-from experiments.processes.trainer import bare_trainer
+from experiments.processes.ranks import RESUME, is_main_rank
+from experiments.processes.trainer import bare_trainer, readable_stops
 from experiments.runs.folder import RunFolder, read_checkpoint
 from experiments.runs.log_wandb import build_wandb_logger, wandb_mode
 from experiments.runs.logs import JsonlLogger, log_to
@@ -140,27 +138,20 @@ def build_trainer(
 def fit(trainer: Trainer, run: ResolvedRun, parts: StageParts) -> None:
     """Call `Trainer.fit`, and turn the ways in which it stops early into our errors."""
     try:
-        trainer.fit(
-            parts.module, datamodule=parts.data, ckpt_path=run.start.checkpoint, weights_only=True
-        )
+        with readable_stops(trainer, RESUME):
+            trainer.fit(
+                parts.module,
+                datamodule=parts.data,
+                ckpt_path=run.start.checkpoint,
+                weights_only=True,
+            )
     except NonFiniteError as error:
         raise SettingsError(str(error)) from error
-    except RuntimeError as error:
-        place = f"at step {trainer.global_step}"
-        lost = rank_lost(error, trainer.global_rank, trainer.world_size, place, RESUME)
-        if lost is None:
-            raise
-        logging.getLogger("dabfusion").error("Another rank is lost.", exc_info=error)
-        raise lost from error
-    except (SIGTERMException, SystemExit) as stop:
-        # Lightning turns Ctrl-C into SystemExit.
+    except Interrupted:
         signals = _callback(trainer, StopSignals)
         if trainer.is_global_zero and signals is not None and signals.requeue:
             requeue_job()
-        raise Interrupted(
-            f"Stopped at step {trainer.global_step} of {run.steps}; give the same command with "
-            "resume=auto to continue."
-        ) from stop
+        raise
     finally:
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write `scores.json`, rows of each set and a contact sheet; keep the scores in the run."""
     from datamodules.files import write_text
-    from experiments.caching.music import cache_needed_music
+    from experiments.caching.features import cache_needed_music
     from experiments.config.load import settings_from_words
     from experiments.errors import SettingsError
     from experiments.evaluation.clips import summarize

@@ -13,7 +13,7 @@ from datamodules.index import read_index
 from datamodules.media.video import write_video
 from datamodules.synthetic.dataset import DanceSpec, render_clip
 from experiments import cli
-from experiments.caching.music import music_stores
+from experiments.caching.features import music_stores
 from experiments.config.load import settings_from_words
 from experiments.factories.data import build_clip_data
 from lightning_modules.music.wav2clip import Wav2ClipEncoder
