@@ -80,7 +80,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
     Raises:
         SettingsError: The file is not YAML or holds no mapping.
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
     try:
         values = parse(path.read_text(encoding="utf-8"))
@@ -99,4 +99,4 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file with its values; errors as in `read_mapping`."""
-    return {key: resolve(value) for key, value in read_mapping(path).items()}
+    return dict(resolve(read_mapping(path)))

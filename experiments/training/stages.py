@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from lightning_modules.checkpoints import save_autoencoder
 #: Training clips that are decoded at a time for the limits of the failure monitor.
 MONITOR_BATCH = 8
 #: Training clips from which the statistics of latent flow are computed.
-STATISTICS_CLIPS = 512
+STATISTICS_CLIPS = 1024
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,12 @@ def _autoencoder_parts(run: ResolvedRun) -> StageParts:
     )
 
 
+def evenly_spread(ids: Sequence[str], limit: int) -> list[str]:
+    """Return at most `limit` of the ids, evenly spread over all of them."""
+    count = min(limit, len(ids))
+    return [ids[place * len(ids) // count] for place in range(count)]
+
+
 def _diffusion_parts(run: ResolvedRun, caches: Caches, max_statistics: int) -> StageParts:
     assert run.stage1 is not None
     assert caches.flow is not None
@@ -110,8 +116,8 @@ def _diffusion_parts(run: ResolvedRun, caches: Caches, max_statistics: int) -> S
             ClipContent(frames="reference", latent_flow=store, music=caches.music)
         )
         ids = data.dataset("train").clip_ids
-        step = max(1, len(ids) // max_statistics)
-        flows = (store.get(clip)["latent_flow"].float() for clip in ids[::step])
+        spread = evenly_spread(ids, max_statistics)
+        flows = (store.get(clip)["latent_flow"].float() for clip in spread)
     # The denoiser works on flow normalized to zero mean and unit variance per channel; the
     # statistics are taken from `flows`, (T, 3, h, w) each, and become part of the denoiser.
     torch.manual_seed(settings.seed)

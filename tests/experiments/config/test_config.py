@@ -262,3 +262,13 @@ def test_a_bad_file_is_one_sentence(text: str, expected: str, tmp_path: Path) ->
 def test_an_unknown_preset_names_those_there_are() -> None:
     with pytest.raises(SettingsError, match="quickstart"):
         load_settings("quikstart", [])
+
+
+def test_values_of_a_file_are_plain_and_can_be_written_again(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("name: off\nsteps: [1, 2.5, x]\nnested: {on: true}\n", encoding="utf-8")
+    values = read_yaml(file)
+    assert values == {"name": "off", "steps": [1, 2.5, "x"], "nested": {"on": True}}
+    assert {type(key) for key in values} == {str}
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    assert read_yaml(file) == values

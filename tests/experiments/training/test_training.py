@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from tiny_runs import NAMES, TINY, command, differences, environment, forked_cli
 
 from experiments import cli
 from experiments.runs.folder import RunFolder, read_header
+from experiments.training.stages import evenly_spread
 from experiments.training.start import find_start
 from lightning_modules.checkpoints import load_autoencoder
 from lightning_modules.pipeline import DabFusionPipeline
@@ -231,3 +233,16 @@ def count_lines(run: Path) -> int:
     """Lines of metrics so far."""
     log = run / "metrics.jsonl"
     return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 511, 512, 513, 1000, 1024, 5000])
+def test_statistics_come_from_at_most_as_many_clips_as_stated(count: int) -> None:
+    ids = [str(place) for place in range(count)]
+    chosen = evenly_spread(ids, 512)
+    assert len(chosen) == min(count, 512)
+    places = [int(name) for name in chosen]
+    assert places == sorted(set(places))
+    if count:
+        assert places[0] == 0
+        gaps = [after - before for before, after in itertools.pairwise([*places, count])]
+        assert max(gaps) - min(gaps) <= 1
