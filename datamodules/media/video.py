@@ -187,7 +187,7 @@ def _checked(path: str | os.PathLike[str], indices: Sequence[int], count: int) -
     order = [int(index) for index in indices]
     for index in order:
         if not 0 <= index < count:
-            raise DataError(f"{path} has {count} frames, so there is no frame {index}.")
+            raise DataError(f"{path} has {count} frames, so frame {index} does not exist.")
     return order
 
 

@@ -36,7 +36,7 @@ EXAMPLES = [
     "dabfusion benchmark loop run.threads=1",
     "dabfusion benchmark loop preset=aist128 data=aist",
 ]
-#: Videos that are rendered if there is no data: three to train on and one to validate on.
+#: Videos that are rendered if no data is given: three to train on and one to validate on.
 NAMES = (
     "gBR_sBM_c01_d04_mBR1_ch03",
     "gPO_sBM_c01_d10_mPO2_ch04",

@@ -148,7 +148,7 @@ def write_evaluation(
 
 
 def cell(interval: Interval | None) -> str:
-    """Return `mean [low, high]` with three decimals; a dash where there is no value."""
+    """Return `mean [low, high]` with three decimals; a dash for a missing value."""
     return "-" if interval is None or math.isnan(interval.mean) else interval.text(3)
 
 

@@ -37,7 +37,7 @@ def load_pipeline(
         segmenter: Folder of a segmentation model; with it, people are cut out of their images.
 
     Raises:
-        CheckpointError: There is no pipeline, or it needs encoders whose weights are not given.
+        CheckpointError: The pipeline does not exist, or it needs encoders without weights.
     """
     pipe = DabFusionPipeline.from_pretrained(folder)
     if segmenter is not None:

@@ -38,7 +38,7 @@ def format_number(value: float | None, sign: str = "") -> str:
 
 
 def format_ends(interval: Interval | None) -> str:
-    """Format the ends of an interval as ``[0.51, 0.72]``; empty where there is no interval."""
+    """Format the ends of an interval as ``[0.51, 0.72]``; empty without an interval."""
     if interval is None or not math.isfinite(interval.low):
         return ""
     return f"[{format_number(interval.low)}, {format_number(interval.high)}]"

@@ -206,7 +206,7 @@ def krippendorff_alpha(counts: Floats) -> float:
 
     Returns:
         1 for perfect agreement, 0 for agreement by chance; NaN if no unit has two answers. Also 1
-        if all answers are of one category, because there is no disagreement.
+        if all answers are of one category, because nobody could disagree.
     """
     counts = counts[counts.sum(1) >= 2]
     answers = counts.sum(1)

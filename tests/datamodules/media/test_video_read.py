@@ -176,7 +176,7 @@ def test_scaling_while_decoding_averages_areas(tmp_path: Path) -> None:
 def test_frames_that_are_not_there(tmp_path: Path) -> None:
     path = _clock_video(tmp_path / "a.mp4", [0.0, 0.1, 0.2])
     for reader in ("av", "decord"):
-        with pytest.raises(DataError, match=r"a\.mp4 has 3 frames, so there is no frame 3"):
+        with pytest.raises(DataError, match=r"a\.mp4 has 3 frames, so frame 3 does not exist"):
             read_frames(path, [3], reader=reader)
 
 
