@@ -49,8 +49,11 @@ class _Unpickler(pickle.Unpickler):
             return _NUMPY[full]
         if full in _TORCH:
             return super().find_class(module, name)
-        if module in ("torch", "torch.storage") and (
-            name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype)
+        # Protocol 4 follows dots in names, so that a name could lead anywhere.
+        if (
+            module in ("torch", "torch.storage")
+            and "." not in name
+            and (name.endswith("Storage") or isinstance(getattr(torch, name, None), torch.dtype))
         ):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{full} is not allowed in a checkpoint")

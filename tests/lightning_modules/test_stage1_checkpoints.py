@@ -1,5 +1,6 @@
 """Exports, their digests, LFDM's format, and the sentences for files that are something else."""
 
+import io
 import json
 import pickle
 from pathlib import Path
@@ -19,6 +20,7 @@ from lightning_modules.errors import CheckpointError
 from lightning_modules.lfdm_checkpoint import read_lfdm, write_lfdm
 from lightning_modules.networks.autoencoder import LatentFlowAutoencoder
 from lightning_modules.networks.vgg import VGG19Pyramid
+from lightning_modules.pickled import _Unpickler
 
 SMALL = {
     "regions": 3,
@@ -186,6 +188,21 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path: Path, protocol: int) -> Non
         with pytest.raises(CheckpointError, match="never unpickled"):
             read_lfdm(path)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("torch", "storage.UntypedStorage"),  # protocol 4 would follow the dot
+        ("torch.storage", "os.system"),
+        ("torch.storage", "_load_from_bytes"),
+        ("builtins", "eval"),
+        ("numpy.core.multiarray", "_reconstruct"),
+    ],
+)
+def test_names_that_are_not_listed_are_refused(module: str, name: str) -> None:
+    with pytest.raises(pickle.UnpicklingError, match="not allowed"):
+        _Unpickler(io.BytesIO()).find_class(module, name)
 
 
 def test_exports_that_are_damaged_or_something_else_are_refused(tmp_path: Path) -> None:
