@@ -89,7 +89,7 @@ class FeatureStore:
             return safetensors.torch.load_file(path)
         except FileNotFoundError as error:
             raise DataError(
-                f"There is no {self.kind} of {item_id} for these settings in {self.root}; "
+                f"{self.root} lacks the {self.kind} of {item_id} for these settings; "
                 "make it with: dabfusion cache."
             ) from error
         except (safetensors.SafetensorError, OSError) as error:

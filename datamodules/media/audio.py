@@ -182,9 +182,9 @@ def _load_librosa() -> ModuleType:
     """Import librosa, with numba restricted to the processor's baseline instructions.
 
     numba compiles librosa's beat tracker for the processor it finds. Code that LLVM generates for
-    some of them (znver5 with llvmlite 0.50) ends the process with a segmentation fault. Baseline
-    instructions cost nothing measurable here, and every processor then finds the same beats. The
-    user's own NUMBA_CPU_NAME takes precedence; a librosa that was imported before keeps its own.
+    some of them (znver5 with llvmlite 0.50) ends the process with a segmentation fault, which
+    baseline instructions avoid. The user's own NUMBA_CPU_NAME takes precedence; a librosa that was
+    imported before keeps its own.
     """
     if "NUMBA_CPU_NAME" not in os.environ:
         os.environ.update(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")

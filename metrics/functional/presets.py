@@ -65,7 +65,9 @@ def preset_named(name: str) -> Preset:
         ValueError: There is none.
     """
     if name not in PRESETS:
-        raise ValueError(f"There is no preset {name!r}; expected one of {', '.join(PRESETS)}.")
+        raise ValueError(
+            f"The preset {name!r} does not exist; expected one of {', '.join(PRESETS)}."
+        )
     return PRESETS[name]
 
 
